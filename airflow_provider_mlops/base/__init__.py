@@ -1,0 +1,1 @@
+"""What every Airflow-facing class of this package shares."""

@@ -1,0 +1,1 @@
+"""BentoML: build a Bento in an isolated environment."""

@@ -1,0 +1,1 @@
+"""Commands: `airflow mlops ...` and `python -m airflow_provider_mlops ...`."""

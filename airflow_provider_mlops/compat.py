@@ -1,0 +1,214 @@
+"""The one module that imports Airflow, and the one that knows its versions.
+
+Everything an Airflow-facing module needs is re-exported here under one name, whatever the release:
+2.11 keeps it under ``airflow.models`` and friends, 3.x under ``airflow.sdk``. Nothing here may import
+another module of this package (it is the lowest layer).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import warnings
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow import __version__ as airflow_version
+
+AIRFLOW_VERSION: tuple[int, int] = tuple(int(part) for part in airflow_version.split(".")[:2])  # type: ignore[assignment]
+AIRFLOW_3 = AIRFLOW_VERSION >= (3, 0)
+AIRFLOW_3_3 = AIRFLOW_VERSION >= (3, 3)
+
+if TYPE_CHECKING:
+    from airflow.plugins_manager import AirflowPlugin
+    from airflow.sdk import (
+        Asset,
+        BaseHook,
+        BaseNotifier,
+        BaseOperator,
+        BaseOperatorLink,
+        BaseSensorOperator,
+        Connection,
+        Context,
+        ObjectStoragePath,
+        PokeReturnValue,
+        TaskInstanceState,
+        get_current_context,
+    )
+    from airflow.sdk.configuration import conf
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowSkipException,
+        AirflowTaskTimeout,
+        TaskDeferralError,
+        TaskDeferred,
+    )
+    from airflow.sdk.execution_time.xcom import XCom
+    from airflow.sdk.log import mask_secret
+    from airflow.triggers.base import BaseTrigger, TriggerEvent
+elif AIRFLOW_3:
+    from airflow.sdk import (
+        Asset,
+        BaseHook,
+        BaseNotifier,
+        BaseOperator,
+        BaseOperatorLink,
+        BaseSensorOperator,
+        Connection,
+        Context,
+        ObjectStoragePath,
+        PokeReturnValue,
+        TaskInstanceState,
+        get_current_context,
+    )
+    from airflow.sdk.execution_time.xcom import XCom
+    from airflow.sdk.log import mask_secret
+    from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+    if AIRFLOW_3_3:
+        from airflow.sdk.configuration import conf
+        from airflow.sdk.exceptions import (
+            AirflowException,
+            AirflowFailException,
+            AirflowNotFoundException,
+            AirflowSkipException,
+            AirflowTaskTimeout,
+            TaskDeferralError,
+            TaskDeferred,
+        )
+    else:
+        from airflow.configuration import conf
+        from airflow.exceptions import (
+            AirflowException,
+            AirflowFailException,
+            AirflowNotFoundException,
+            AirflowSkipException,
+            AirflowTaskTimeout,
+            TaskDeferralError,
+            TaskDeferred,
+        )
+else:
+    with warnings.catch_warnings():
+        # 2.11 warns about its own modules while importing them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from airflow.configuration import conf
+        from airflow.datasets import Dataset as Asset
+        from airflow.exceptions import (
+            AirflowException,
+            AirflowFailException,
+            AirflowNotFoundException,
+            AirflowSkipException,
+            AirflowTaskTimeout,
+            TaskDeferralError,
+            TaskDeferred,
+        )
+        from airflow.hooks.base import BaseHook
+        from airflow.io.path import ObjectStoragePath
+        from airflow.models.baseoperator import BaseOperator
+        from airflow.models.baseoperatorlink import BaseOperatorLink
+        from airflow.models.connection import Connection
+        from airflow.models.xcom import XCom
+        from airflow.notifications.basenotifier import BaseNotifier
+        from airflow.operators.python import get_current_context
+        from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
+        from airflow.triggers.base import BaseTrigger, TriggerEvent
+        from airflow.utils.context import Context
+        from airflow.utils.log.secrets_masker import mask_secret
+        from airflow.utils.state import TaskInstanceState
+
+__all__ = [
+    "AIRFLOW_3",
+    "AIRFLOW_3_3",
+    "AIRFLOW_VERSION",
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowNotFoundException",
+    "AirflowSkipException",
+    "AirflowTaskTimeout",
+    "Asset",
+    "BaseHook",
+    "BaseNotifier",
+    "BaseOperator",
+    "BaseOperatorLink",
+    "BaseSensorOperator",
+    "BaseTrigger",
+    "Connection",
+    "Context",
+    "ObjectStoragePath",
+    "PokeReturnValue",
+    "TaskDeferralError",
+    "TaskDeferred",
+    "TaskInstanceState",
+    "TriggerEvent",
+    "XCom",
+    "aget_connection",
+    "airflow_version",
+    "conf",
+    "get_connection",
+    "get_current_context",
+    "mask_secret",
+    "task_state_store",
+    "without_retries",
+]
+
+E_ = TypeVar("E_", bound=BaseException)
+
+
+def without_retries(error: E_) -> E_:
+    """Make Airflow fail the task at once on this error, whatever retries are left.
+
+    Every Airflow version skips retries for ``AirflowFailException`` only, decided by ``isinstance``.
+    The error keeps its class name, module, fields and message: it becomes an instance of a subclass
+    of both its own type and ``AirflowFailException``.
+    """
+    if isinstance(error, AirflowFailException):
+        return error
+    kind = type(error)
+    # The slot layout of both bases is that of Exception, so the class of a live instance may change.
+    error.__class__ = _permanent_class(kind)
+    return error
+
+
+_PERMANENT: dict[type[BaseException], type[BaseException]] = {}
+
+
+def _permanent_class(kind: type[BaseException]) -> Any:
+    if kind not in _PERMANENT:
+        _PERMANENT[kind] = type(
+            kind.__name__,
+            (kind, AirflowFailException),
+            {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__},
+        )
+    return _PERMANENT[kind]
+
+
+def get_connection(conn_id: str) -> Connection:
+    """Read a connection in a worker (synchronous).
+
+    :raises AirflowNotFoundException: no such connection.
+    """
+    return BaseHook.get_connection(conn_id)
+
+
+async def aget_connection(conn_id: str) -> Connection:
+    """Read a connection on the triggerer's event loop without blocking it.
+
+    3.1 and later have a native coroutine; 2.11 reads its database in a thread.
+
+    :raises AirflowNotFoundException: no such connection.
+    """
+    native = getattr(BaseHook, "aget_connection", None)
+    if native is not None:
+        connection: Connection = await native(conn_id)
+        return connection
+    return await asyncio.to_thread(BaseHook.get_connection, conn_id)
+
+
+def task_state_store(context: Context) -> Any | None:
+    """The task's own key-value store that survives retries (Airflow 3.3), or ``None`` where there is none."""
+    if not AIRFLOW_3_3:
+        return None
+    with contextlib.suppress(KeyError):
+        return context["task_state_store"]  # type: ignore[typeddict-item]
+    return None

@@ -1,0 +1,1 @@
+"""External jobs: submit, persist, wait, finish; one engine for every remote system."""

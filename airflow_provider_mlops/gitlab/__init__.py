@@ -1,0 +1,1 @@
+"""GitLab CI: pipelines, commits and merge requests."""

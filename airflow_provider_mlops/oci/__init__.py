@@ -1,0 +1,1 @@
+"""OCI images: registry and layout directory behind one interface; tags, ledger, rollback."""

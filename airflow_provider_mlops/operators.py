@@ -1,0 +1,29 @@
+"""Operators: the documented import path."""
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_mlops._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from airflow_provider_mlops.bento.operators import BentoBuildOperator as BentoBuildOperator
+    from airflow_provider_mlops.gitlab.operators import GitlabTriggerOperator as GitlabTriggerOperator
+    from airflow_provider_mlops.oci.operators import ImagePromoteOperator as ImagePromoteOperator
+    from airflow_provider_mlops.oci.operators import ImageRollbackOperator as ImageRollbackOperator
+    from airflow_provider_mlops.oci.operators import ImageTagOperator as ImageTagOperator
+    from airflow_provider_mlops.release.operators import ReleaseOperator as ReleaseOperator
+    from airflow_provider_mlops.release.operators import RollbackOperator as RollbackOperator
+    from airflow_provider_mlops.vector.operators import VectorIndexOperator as VectorIndexOperator
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "BentoBuildOperator": "bento.operators",
+        "GitlabTriggerOperator": "gitlab.operators",
+        "ImagePromoteOperator": "oci.operators",
+        "ImageRollbackOperator": "oci.operators",
+        "ImageTagOperator": "oci.operators",
+        "ReleaseOperator": "release.operators",
+        "RollbackOperator": "release.operators",
+        "VectorIndexOperator": "vector.operators",
+    },
+)

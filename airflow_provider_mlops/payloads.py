@@ -1,0 +1,109 @@
+"""What the operators return: one small, flat JSON object each, with ``schema`` and ``kind``.
+
+Large data travels by URI, never through XCom. Identity is a digest or a content hash; names and tags
+are labels. A key is only added or removed together with a new ``schema`` number.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+#: Version of every payload's shape.
+SCHEMA = 1
+
+
+class Payload(TypedDict):
+    """The part that all payloads share."""
+
+    schema: int
+    kind: str
+
+
+class JobPayload(Payload):
+    """A finished (or, with ``wait_for_completion=False``, started) remote job."""
+
+    state: str
+    url: str | None
+
+
+class GitlabPipelinePayload(JobPayload):
+    """``kind="gitlab.pipeline"``. Named outputs are further top-level keys of their own."""
+
+    project: str
+    project_id: int
+    pipeline_id: int
+    ref: str
+    sha: str
+    duration: float | None
+    warnings: list[str]
+
+
+class BentoPayload(Payload):
+    """``kind="bento"``: a built Bento as an archive at a URI."""
+
+    tag: str
+    name: str
+    version: str
+    uri: str
+    digest: str
+    input_hash: str
+    size: int
+    reused: bool
+
+
+class ImagePayload(Payload):
+    """``kind="oci.image"``: an image in a registry or an OCI layout directory.
+
+    ``image`` is the pinned reference ``repository@sha256:...``; ``runnable`` is false for an image
+    that holds the Bento's files only.
+    """
+
+    image: str
+    repository: str
+    digest: str
+    tags: list[str]
+    channel: str | None
+    previous_digest: str | None
+    runnable: bool
+    reused: bool
+
+
+class VectorIndexPayload(Payload):
+    """``kind="vector.index"``: what a sync or rebuild did."""
+
+    index: str
+    backend: str
+    version: str
+    previous_version: str | None
+    active: bool
+    fingerprint: str
+    documents: int
+    chunks: int
+    added: int
+    updated: int
+    deleted: int
+    unchanged: int
+    bad: int
+    embedded: int
+    cached: int
+    gate: dict[str, Any] | None
+
+
+class PodPayload(JobPayload):
+    """``kind="pod"``: a finished training pod; ``result`` is what the container wrote as its result."""
+
+    pod: str
+    namespace: str
+    result: Any
+
+
+class ReleasePayload(Payload):
+    """``kind="release"``: the identity over model, image, values and index."""
+
+    release_id: str
+    service: str
+    channel: str
+    uri: str
+    previous_release_id: str | None
+    parts: dict[str, Any]
+    action: Literal["release", "rollback", "unchanged"]

@@ -1,0 +1,1 @@
+"""Training pods: recipes composed from features by a keyed merge."""

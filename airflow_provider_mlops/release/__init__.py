@@ -1,0 +1,1 @@
+"""Releases: one identity over model, image, values and index."""

@@ -1,0 +1,1 @@
+"""Vector indexes that are never half-made."""
