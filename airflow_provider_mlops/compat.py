@@ -144,6 +144,7 @@ __all__ = [
     "XCom",
     "aget_connection",
     "airflow_version",
+    "cli_command",
     "conf",
     "get_connection",
     "get_current_context",
@@ -212,3 +213,13 @@ def task_state_store(context: Context) -> Any | None:
     with contextlib.suppress(KeyError):
         return context["task_state_store"]  # type: ignore[typeddict-item]
     return None
+
+
+def cli_command(name: str, help_text: str, run: Any) -> Any:
+    """A command for Airflow's own CLI (3.3 and later) that hands all following words to ``run`` as ``args.words``."""
+    import argparse
+
+    from airflow.cli.cli_config import ActionCommand, Arg
+
+    words = Arg(("words",), nargs=argparse.REMAINDER, help="command and its options")
+    return ActionCommand(name=name, help=help_text, func=run, args=(words,))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
+
+from airflow_provider_mlops.compat import cli_command
 
 
 def _run(args: Any) -> None:
@@ -14,13 +15,4 @@ def _run(args: Any) -> None:
 
 def get_provider_cli_commands() -> list[Any]:
     """Called by Airflow's CLI through the provider info; hands all words on to our own parser."""
-    from airflow.cli.cli_config import ActionCommand, Arg
-
-    return [
-        ActionCommand(
-            name="mlops",
-            help="Releases, images and test stand-ins of airflow-provider-mlops",
-            func=_run,
-            args=(Arg(("words",), nargs=argparse.REMAINDER, help="command and its options; try: release list"),),
-        )
-    ]
+    return [cli_command("mlops", "Releases, images and test stand-ins of airflow-provider-mlops", _run)]
