@@ -69,13 +69,24 @@ class ImagePayload(Payload):
 
 
 class VectorIndexPayload(Payload):
-    """``kind="vector.index"``: what a sync or rebuild did."""
+    """``kind="vector.index"``: what a sync or rebuild did, and all that is needed to make the version live later.
+
+    ``version`` names one version of the index (``v3_1f0c9a7e``), ``physical`` what to open in the store: the
+    collection in Weaviate, the table in LanceDB (where the version is a tag of it). ``conn_id`` and ``uri``
+    say where the store is; neither holds a secret. ``previous_version`` is the one that was live when the
+    task ended its work, before it moved anything. The counts are chunks, except ``documents`` and ``bad``
+    (records).
+    """
 
     index: str
     backend: str
+    conn_id: str | None
+    uri: str | None
     version: str
+    physical: str
     previous_version: str | None
     active: bool
+    action: Literal["built", "synced", "unchanged"]
     fingerprint: str
     documents: int
     chunks: int
@@ -86,6 +97,8 @@ class VectorIndexPayload(Payload):
     bad: int
     embedded: int
     cached: int
+    healed: int
+    dead_letters: str | None
     gate: dict[str, Any] | None
 
 

@@ -1,0 +1,99 @@
+"""What can go wrong with a vector index."""
+
+from __future__ import annotations
+
+from airflow_provider_mlops.errors import Busy, PermanentError, TemporaryError
+
+
+class GateRejected(PermanentError):
+    """The candidate answers the golden queries worse than the gate demands. The live version was not touched.
+
+    Fields: ``report`` (the figures), ``worst`` (the queries that found nothing expected).
+    """
+
+    remedy = "Look at the worst queries above; fix the source, the chunker or the embedder, or lower the gate's floor."
+
+
+class GoldenQueriesInvalid(PermanentError):
+    """The file of golden queries is missing, empty or malformed."""
+
+    remedy = 'Give one JSON object per line: {"query": "...", "expected": ["document key", ...]}.'
+
+
+class TooManyDeletes(PermanentError):
+    """The source lacks more of the indexed documents than ``max_delete_fraction`` allows; nothing was deleted."""
+
+    remedy = (
+        "Check that the source is complete; if the deletion is meant, raise max_delete_fraction for this run."
+    )
+
+
+class TooManyBadRecords(PermanentError):
+    """More records of the source are unusable than ``max_bad_fraction`` allows; nothing was written."""
+
+    remedy = "Repair the source, or raise max_bad_fraction if leaving these records out is meant."
+
+
+class SourceChanged(TemporaryError):
+    """The source gave other records when it was read the second time; the run stopped before it deleted anything."""
+
+    remedy = "Let the source stand still while it is indexed; a retry plans anew."
+
+
+class VectorInvalid(PermanentError):
+    """An embedder or a source gave a vector with NaN, infinity, all zeros or the wrong dimension; it was not sent.
+
+    Such a vector is accepted by the servers and spoils the answers for its neighbours.
+    """
+
+    remedy = "Repair the embedder, or the vectors in the source."
+
+
+class ObjectsRefused(PermanentError):
+    """The store refused objects for good (type, dimension, unknown property); nothing stale was deleted."""
+
+    remedy = "Compare the records with the index's properties; the message carries the store's words."
+
+
+class WritesUnconfirmed(TemporaryError):
+    """The store did not confirm all writes within the tries allowed; a retry goes on from there."""
+
+
+class ChunksUnfindable(TemporaryError):
+    """Written chunks are not found by their own vector, even after they were written anew."""
+
+    remedy = "Look at the server's log for index corruption; run again with mode='rebuild'."
+
+
+class VersionIncomplete(PermanentError):
+    """The version that was to go live was never finished, or was rejected by its gate."""
+
+    remedy = "Build the version to its end first; only finished versions can go live."
+
+
+class VersionMissing(PermanentError):
+    """The index has no version of that name (any more)."""
+
+    remedy = "Run the index task again, or pick one of the versions named above."
+
+
+class IndexNameTaken(PermanentError):
+    """Something that this package did not make already has the index's name."""
+
+    remedy = "Give the index another name, or remove the object of that name."
+
+
+class IndexLayoutConflict(PermanentError):
+    """What stands under the index's name does not have the properties that this package relies on."""
+
+    remedy = "Run with mode='rebuild'."
+
+
+class ActivationFailed(TemporaryError):
+    """The store did not switch the live name, or did not keep it switched."""
+
+
+class IndexBusy(Busy):
+    """Another run writes this index right now."""
+
+    remedy = "Let the other run end; set max_active_runs=1 on the DAG so that runs do not meet."

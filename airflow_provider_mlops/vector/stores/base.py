@@ -1,0 +1,213 @@
+"""What every vector store offers: numbered versions of one index, one of them live.
+
+A *version* (``v3_1f0c9a7e``: number, start of the fingerprint) is complete once it is sealed. Readers
+follow the live name and see a version whole or not at all. LanceDB keeps versions as tags of one table,
+Weaviate as collections behind an alias; both pass the same contract tests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Columns that every index has; user properties take other names.
+FIXED_COLUMNS = ("id", "doc", "ordinal", "digest", "text", "vector")
+
+Scalar = str | int | float | bool | None
+State = Literal["building", "built", "rejected"]
+_VERSION = re.compile(r"v([0-9]+)_([0-9a-f]{8})")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of an index.
+
+    :param name: ``v<number>_<first 8 hex digits of the fingerprint>``.
+    :param physical: what to open in the store (collection or table).
+    :param state: ``building`` until sealed; ``rejected`` when its gate said no.
+    """
+
+    name: str
+    physical: str
+    state: State
+
+    @property
+    def number(self) -> int:
+        """Position in the index's history, from 1."""
+        return int(self.name[1:].split("_")[0])
+
+    @property
+    def fingerprint8(self) -> str:
+        """First 8 hex digits of the fingerprint that it was built with."""
+        return self.name.rsplit("_", 1)[1]
+
+
+def version_name(number: int, fingerprint: str) -> str:
+    """Name of a version."""
+    return f"v{number}_{fingerprint[:8]}"
+
+
+def is_version_name(text: str) -> bool:
+    """Whether ``text`` was made by :func:`version_name`."""
+    return _VERSION.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a store has to know to make an empty version.
+
+    :param dimension: length of the vectors.
+    :param metric: ``cosine``, ``dot`` or ``l2``.
+    :param properties: name to type of the user's properties.
+    :param full_text: keep a full-text index beside the vectors (where that is an option of the store).
+    """
+
+    dimension: int
+    metric: Literal["cosine", "dot", "l2"]
+    properties: Mapping[str, str]
+    full_text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One chunk as it is written.
+
+    :param id: deterministic UUID (text form).
+    :param doc: key of the document.
+    :param ordinal: position within the document, from 0.
+    :param digest: hash of everything below and above; a changed digest means that the row is sent again.
+    """
+
+    id: str
+    doc: str
+    ordinal: int
+    digest: str
+    text: str
+    properties: Mapping[str, Scalar]
+    vector: np.ndarray
+
+
+@dataclass(slots=True)
+class Written:
+    """What became of a batch: ids that are uncertain (their answer was lost), and refusals by id."""
+
+    uncertain: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One search result. ``distance`` is smaller for nearer; ``None`` for full-text results."""
+
+    id: str
+    doc: str
+    text: str
+    properties: Mapping[str, Scalar]
+    distance: float | None
+    score: float | None = None
+
+
+class Snapshot(Protocol):
+    """Reading one version."""
+
+    def count(self) -> int:
+        """Number of chunks."""
+
+    def scan(self) -> Iterator[tuple[str, str, str]]:
+        """Every chunk as (id, document key, digest), in no order."""
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Stored vectors of those ids that exist."""
+
+    def search(self, vector: np.ndarray, k: int) -> list[Hit]:
+        """The ``k`` nearest chunks."""
+
+    def search_text(self, text: str, k: int) -> list[Hit]:
+        """The ``k`` best chunks by BM25.
+
+        :raises InvalidArgument: this version keeps no full-text index.
+        """
+
+
+class Build(Snapshot, Protocol):
+    """Writing one version. Whoever holds the lease is the only writer."""
+
+    @property
+    def version(self) -> Version:
+        """The version under construction."""
+
+    def upsert(self, rows: Sequence[Row]) -> Written:
+        """Write rows; returns when the store answered for all of them. Ids are distinct within a call."""
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete by id; ids that are not there are no error. Returns when all are gone."""
+
+    def unfindable(self, ids: Sequence[str]) -> list[str]:
+        """Those of the ids that are not found by their own vector."""
+
+    def seal(self) -> None:
+        """Mark the version as complete."""
+
+    def reject(self) -> None:
+        """Mark the version as refused by its gate; it stays for inspection."""
+
+
+class Lease(Protocol):
+    """The right to write an index, for one run."""
+
+    def renew(self) -> None:
+        """Prove that the lease is still held, and keep it. Called before anything that cannot be undone.
+
+        :raises IndexBusy: another run has taken over.
+        """
+
+
+class Store(Protocol):
+    """One index in one store."""
+
+    #: Writing to a version that readers use is seen by them at once (no snapshots).
+    shared_writes: bool
+
+    def versions(self) -> list[Version]:
+        """All versions, newest first."""
+
+    def live(self) -> Version | None:
+        """The version that readers see."""
+
+    def read(self, version: str) -> Snapshot:
+        """Open a version.
+
+        :raises VersionMissing: there is none of that name.
+        """
+
+    def begin(self, name: str, layout: Layout, base: str | None) -> Build:
+        """Start a version: empty, or with everything that ``base`` holds."""
+
+    def resume(self, version: str) -> Build:
+        """Write on: an unfinished or rejected version, or a finished one where ``shared_writes``."""
+
+    def activate(self, version: str) -> str | None:
+        """Make a finished version live, verify it, and return the name of the version that was.
+
+        :raises VersionMissing: there is none of that name.
+        :raises VersionIncomplete: it is not finished.
+        :raises ActivationFailed: the store did not do it.
+        """
+
+    def drop(self, version: str) -> None:
+        """Forget a version. The live one is refused by the store's caller."""
+
+    def lease(self, holder: str) -> AbstractContextManager[Lease]:
+        """Become the only writer. A holder of the same name (a retry of the same task) takes over at once.
+
+        :raises IndexBusy: somebody else holds it.
+        """
+
+    def close(self) -> None:
+        """Give connections back."""
