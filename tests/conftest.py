@@ -14,3 +14,5 @@ os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 os.environ["AIRFLOW__CORE__FERNET_KEY"] = ""
 for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_")]:
     del os.environ[name]
+
+pytest_plugins = ["tests.servers.fixtures"]
