@@ -1,0 +1,107 @@
+"""Failures of GitLab pipelines. Those of reading and writing over HTTP are the shared leaves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow_provider_mlops.errors import (
+    InvalidArgument,
+    PermanentError,
+    PermissionDenied,
+    RemoteObjectNotFound,
+    RequestRefused,
+    TemporaryError,
+)
+
+
+class PipelineFailed(PermanentError):
+    """A job of the pipeline failed for a reason that a retry cannot cure (its script, its configuration, a missing right).
+
+    Fields: ``project``, ``pipeline_id``, ``jobs`` (name, stage, reason and page of each failed job).
+    """
+
+    remedy = "Correct what the job log shows, then clear the task."
+
+
+class PipelineFailedRetryable(TemporaryError):
+    """The pipeline failed, and the operator was told (``on_retry``) to try again after any failure.
+
+    Fields as :class:`PipelineFailed`.
+    """
+
+    remedy = "The next try of the task goes on from here."
+
+
+class PipelineInfrastructureFailed(TemporaryError):
+    """The pipeline failed because of runners or GitLab itself; the next try runs its failed jobs again.
+
+    Fields as :class:`PipelineFailed`.
+    """
+
+    remedy = "If it happens again, look at the runners of the project."
+
+
+class PipelineSkipped(PermanentError):
+    """GitLab skipped the whole pipeline."""
+
+    remedy = "Look for [skip ci] in the commit and at the workflow rules, or set on_skipped."
+
+
+class PipelineEmpty(RequestRefused):
+    """No pipeline was created, because no job would run in it."""
+
+    remedy = "Check workflow:rules and the jobs' rules for pipelines whose source is 'api' or 'trigger'."
+
+
+class PipelineConfigInvalid(RequestRefused):
+    """No pipeline was created, because .gitlab-ci.yml is not valid on this ref."""
+
+    remedy = "Correct .gitlab-ci.yml; GitLab's CI lint shows the same message."
+
+
+class InputsRefused(RequestRefused):
+    """No pipeline was created: an input is not declared, missing, or not of the declared type."""
+
+    remedy = "Compare `inputs` with spec:inputs of .gitlab-ci.yml on this ref."
+
+
+class VariablesForbidden(PermissionDenied):
+    """No pipeline was created: the project does not let this account set pipeline variables."""
+
+    remedy = (
+        "Use `inputs`, or let the account set variables (project settings, CI/CD, Variables, "
+        "'Minimum role to use pipeline variables')."
+    )
+
+
+class ReferenceNotFound(RemoteObjectNotFound):
+    """No pipeline was created: the project has no such branch or tag."""
+
+    remedy = "Check the spelling of `ref`."
+
+
+class ProjectMoved(PermanentError):
+    """The project has another path now; GitLab redirects, and a POST is not repeated there."""
+
+    remedy = "Use the new path, or the project's number, which never changes."
+
+
+class OutputInvalid(InvalidArgument):
+    """An entry of ``outputs`` is malformed, or uses a name that the payload itself needs."""
+
+
+class OutputMissing(PermanentError):
+    """The pipeline succeeded, but a declared output is not there."""
+
+    remedy = "Keep the file with artifacts:paths in the named job (report artifacts alone cannot be read)."
+
+
+class OutputUnreadable(PermanentError):
+    """A declared output is there, but too large or not of the expected format."""
+
+
+#: Wait before the next try when GitLab refuses a pipeline because too many were created.
+TOO_MANY_PIPELINES_DELAY = timedelta(minutes=1)
+
+#: Wait before the next try when no runner could take the jobs.
+NO_CAPACITY_DELAY = timedelta(minutes=5)
