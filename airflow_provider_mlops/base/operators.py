@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
-from airflow_provider_mlops.compat import BaseOperator, without_retries
+from airflow_provider_mlops.compat import BaseOperator, Context, without_retries
 from airflow_provider_mlops.errors import InvalidArgument, PermanentError
 
 P = ParamSpec("P")
@@ -42,6 +43,17 @@ class MlopsOperator(BaseOperator):
         if "execute" in cls.__dict__:
             cls.execute = at_boundary(cls.__dict__["execute"])  # type: ignore[method-assign]
         super().__init_subclass__(**kwargs)
+
+
+def run_moment(context: Context) -> datetime:
+    """The moment that a DAG run stands for, the same for all its tasks and retries, with its time zone.
+
+    ``run_after`` where there is one (Airflow 3), since API-triggered runs have no logical date; Airflow
+    2.11 has the end of the data interval, and the logical date of manual runs.
+    """
+    run: Any = context["dag_run"]
+    moment: datetime = getattr(run, "run_after", None) or run.data_interval_end or run.logical_date
+    return moment
 
 
 def product_field(value: Any, key: str, *, argument: str) -> Any:
