@@ -39,7 +39,7 @@ class GitlabPipelinePayload(JobPayload):
 
 
 class BentoPayload(Payload):
-    """``kind="bento"``: a built Bento as an archive at a URI."""
+    """``kind="bento"``: a built Bento as an archive at a URI; ``models`` maps names to content hashes."""
 
     tag: str
     name: str
@@ -48,6 +48,7 @@ class BentoPayload(Payload):
     digest: str
     input_hash: str
     size: int
+    models: dict[str, str]
     reused: bool
 
 
