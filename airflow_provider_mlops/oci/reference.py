@@ -91,7 +91,7 @@ class Reference:
 def _split_tag(text: str) -> tuple[str, str | None]:
     head, colon, tail = text.rpartition(":")
     # A colon before the last slash belongs to a port or to file://.
-    if not colon or "/" in tail or not head or "/" not in head:
+    if not colon or "/" in tail:
         return text, None
     return head, tail
 
