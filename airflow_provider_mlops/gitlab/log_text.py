@@ -88,16 +88,19 @@ def find_continuation(window: bytes, position: LogPosition, expected: int) -> in
     return next((end for end in places if _digest(window[end - size : end]) == position.digest), None)
 
 
-def take_lines(data: bytes, *, ended: bool, forced: bool = False) -> tuple[list[bytes], int]:
+def take_lines(
+    data: bytes, *, ended: bool, settled: bool = False, overlong: bool = False
+) -> tuple[list[bytes], int]:
     """Whole lines at the start of ``data``, joined where the runner continued one, and the bytes they used.
 
     :param data: unread bytes.
     :param ended: nothing will follow, so an unfinished last line is whole.
-    :param forced: use up an overlong line piecewise (never inside a character), because no more fits
-        into a window; and give out a last line even if a continuation might follow.
+    :param settled: nothing has come for a while, so a last line counts as whole although the runner might
+        still continue it.
+    :param overlong: no more fits into a window: use up a line without an end, but not inside a character.
     """
     end = len(data) if ended else data.rfind(b"\n") + 1
-    if end == 0 and forced:
+    if end == 0 and overlong:
         end = _character_boundary(data)
         return ([data[:end]], end) if end else ([], 0)
     lines: list[bytes] = []
@@ -113,7 +116,7 @@ def take_lines(data: bytes, *, ended: bool, forced: bool = False) -> tuple[list[
             lines.append(text[stamp.end() :] if stamp else text)
             stream = stamp[1] if stamp else None
         used += len(physical)
-    if stream is not None and not ended and not forced:
+    if stream is not None and not (ended or settled or overlong):
         # The next bytes may continue the last line.
         lines.pop()
         used = last_start

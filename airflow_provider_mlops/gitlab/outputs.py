@@ -50,7 +50,7 @@ class Output:
     pointer: str = ""
 
     @classmethod
-    def parse(cls, name: str, source: str) -> Output:
+    def parse(cls, name: str, source: object) -> Output:
         """Read one entry of ``outputs``.
 
         :raises OutputInvalid: malformed, or ``name`` is a key of the payload itself.

@@ -63,16 +63,16 @@ def test_a_continued_line_is_joined_even_inside_a_character() -> None:
     assert read_all(log, list(range(len(log))))[0] == ["[j] cost 5 € today"]
 
 
-def test_a_stamped_line_waits_for_its_continuation_until_forced() -> None:
+def test_a_stamped_line_waits_for_its_continuation_until_it_is_settled() -> None:
     log = f"{STAMP}00O one\n{STAMP}00O two\n".encode()
     lines, used = take_lines(log, ended=False)
     assert lines == [b"one"]
-    assert take_lines(log[used:], ended=False, forced=True)[0] == [b"two"]
+    assert take_lines(log[used:], ended=False, settled=True)[0] == [b"two"]
 
 
 def test_an_overlong_line_is_cut_between_characters() -> None:
     data = "x€".encode() * 100 + "€".encode()[:2]
-    lines, used = take_lines(data, ended=False, forced=True)
+    lines, used = take_lines(data, ended=False, overlong=True)
     assert used == len(data) - 2
     assert lines[0].decode() == "x€" * 100
 

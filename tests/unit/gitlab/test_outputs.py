@@ -65,7 +65,7 @@ def test_names_that_no_xcom_can_have_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("pointer", ["/nothing", "/tags/2", "/tags/01", "/tags/-", "/image/x"])
 def test_a_pointer_to_nothing_is_a_missing_output(pointer: str) -> None:
-    with pytest.raises(OutputMissing, match="image.json"):
+    with pytest.raises(OutputMissing, match=r"image\.json"):
         read_value(Output.parse("out", f"publish:image.json#{pointer}"), IMAGE)
 
 

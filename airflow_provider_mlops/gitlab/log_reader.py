@@ -1,0 +1,222 @@
+"""Reads the logs of a pipeline's jobs piece by piece, so that no line is lost or shown twice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from airflow_provider_mlops.errors import PermanentError, RemoteObjectNotFound
+from airflow_provider_mlops.external_job.adapter import Json, LogBatch
+from airflow_provider_mlops.gitlab.client import LOG_WINDOW, GitlabClient
+from airflow_provider_mlops.gitlab.entities import Entity, parse_time
+from airflow_provider_mlops.gitlab.log_text import (
+    TAIL,
+    LogPosition,
+    find_continuation,
+    is_last_word,
+    render,
+    take_lines,
+)
+from airflow_provider_mlops.gitlab.pipeline_status import COMPLETE
+
+#: How far around the expected place a moved log is searched.
+_SEARCH = 8192
+
+#: Windows read in one go; then the engine gets its turn.
+_WINDOWS = 8
+
+#: A list of jobs this young (seconds) is not asked for again.
+_LIST_AGE = 0.5
+
+#: How often a list of jobs is asked for that says "running" after the pipeline's end.
+_STALE_LOOKS = 5
+
+#: A runner's last words may arrive this much later than the job's last state.
+_LATE_WORDS = 3.0
+_LATE_WORDS_AGE = 60.0
+
+_WITHOUT_LOG = frozenset(
+    {"created", "waiting_for_resource", "preparing", "pending", "manual", "scheduled", "skipped"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LogPolicy:
+    """Which job logs go to the task log.
+
+    :param jobs: ``all``, ``failed`` (when they have ended), ``none``, or names of jobs.
+    :param interval: seconds between two looks at a running job's log. GitLab's runners send a log that
+        nobody views only every 15 to 60 seconds; looking more often shows nothing new.
+    :param max_bytes: per job; the rest is left to GitLab's page.
+    """
+
+    jobs: Literal["all", "failed", "none"] | Sequence[str] = "all"
+    interval: float = 15.0
+    max_bytes: int = 4 << 20
+
+    def wants(self, job: Mapping[str, Any]) -> bool:
+        """Whether this job's log is shown at all."""
+        if job["status"] in _WITHOUT_LOG or not job.get("started_at"):
+            return False
+        if self.jobs == "failed":
+            return str(job["status"]) == "failed"
+        if isinstance(self.jobs, str):
+            return self.jobs == "all"
+        return job["name"] in self.jobs
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """Unread bytes, at most one window.
+
+    :param before: the bytes just before them.
+    :param position: where they begin (another place than asked for, if the log moved).
+    :param notes: lines for the task log that come first.
+    """
+
+    data: bytes
+    before: bytes
+    position: LogPosition
+    notes: tuple[str, ...] = ()
+
+
+class LogReader:
+    """Reads on from a cursor that holds the position in every job's log.
+
+    :param now: monotonic seconds.
+    """
+
+    def __init__(
+        self, client: GitlabClient, policy: LogPolicy, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._policy = policy
+        self._now = now
+        self._due: dict[int, float] = {}
+        self._left: dict[int, bytes] = {}
+        self._late_since: dict[int, float] = {}
+        self._listed: dict[int, tuple[float, list[Entity]]] = {}
+
+    async def read(self, pipeline_id: int, cursor: Json, *, over: bool = False) -> LogBatch:
+        """New lines since ``cursor`` of all jobs.
+
+        :param over: the pipeline is known to have ended: a list of jobs that says otherwise is stale.
+        """
+        if self._policy.jobs == "none":
+            return LogBatch((), cursor)
+        positions: dict[str, Any] = dict(cursor) if isinstance(cursor, Mapping) else {}
+        lines: list[str] = []
+        jobs = await self._jobs(pipeline_id, over=over)
+        more = await self._read_jobs(jobs, positions, lines)
+        if not more and any(self._is_late(job, positions) for job in jobs):
+            await asyncio.sleep(_LATE_WORDS)
+            more = await self._read_jobs(jobs, positions, lines)
+        return LogBatch(lines, positions, more)
+
+    async def tail(self, job_id: int, count: int) -> list[str]:
+        """The last ``count`` lines of an ended job's log; none if it cannot be read."""
+        data, offset = b"", 0
+        try:
+            while offset < self._policy.max_bytes:
+                part = await self._client.log(job_id, offset, LOG_WINDOW)
+                data, offset = (data + part)[-2 * LOG_WINDOW :], offset + len(part)
+                if len(part) < LOG_WINDOW:
+                    break
+        except PermanentError:
+            return []
+        shown, _ = render(take_lines(data, ended=True)[0], "", ())
+        words = [line.strip() for line in shown if not line.startswith("::")]
+        return [line for line in words if line][-count:]
+
+    async def _jobs(self, pipeline_id: int, *, over: bool) -> list[Entity]:
+        at, jobs = self._listed.get(pipeline_id, (float("-inf"), []))
+        if self._now() - at < _LIST_AGE:
+            return jobs
+        for _ in range(_STALE_LOOKS):
+            jobs = sorted(await self._client.jobs(pipeline_id, retried=True), key=lambda job: int(job["id"]))
+            if not over or all(job["status"] in COMPLETE or job["status"] in _WITHOUT_LOG for job in jobs):
+                break
+            await asyncio.sleep(1.0)
+        self._listed[pipeline_id] = (self._now(), jobs)
+        return jobs
+
+    async def _read_jobs(self, jobs: Sequence[Entity], positions: dict[str, Any], lines: list[str]) -> bool:
+        windows = 0
+        for job in jobs:
+            position = _position(job, positions)
+            due = job["status"] in COMPLETE or self._now() >= self._due.get(job["id"], float("-inf"))
+            if not self._policy.wants(job) or position.done or not due:
+                continue
+            more = True
+            while more:
+                if windows >= _WINDOWS:
+                    return True
+                windows += 1
+                new, position, more = await self._read_on(job, position)
+                lines += new
+                positions[str(job["id"])] = position.to_json()
+            self._due[job["id"]] = self._now() + self._policy.interval
+        return False
+
+    def _is_late(self, job: Entity, positions: Mapping[str, Any]) -> bool:
+        return job["id"] in self._late_since and not _position(job, positions).done
+
+    async def _read_on(self, job: Entity, position: LogPosition) -> tuple[list[str], LogPosition, bool]:
+        prefix = f"[{job['stage']}/{job['name']}]"
+        try:
+            unread = await self._unread(job, position, prefix)
+        except PermanentError as error:
+            if isinstance(error, RemoteObjectNotFound) and job["status"] not in COMPLETE:
+                return [], position, False
+            return [f"{prefix} The log cannot be read: {error.message}"], replace(position, done=True), False
+        data = unread.data
+        full = len(data) >= LOG_WINDOW
+        ended = not full and job["status"] in COMPLETE and not self._ends_late(job, data)
+        lines, used = take_lines(data, ended=ended, settled=self._left.get(job["id"]) == data)
+        if full and not lines:
+            lines, used = take_lines(data, ended=False, overlong=True)
+        self._left[job["id"]] = data[used:]
+        shown, sections = render(lines, prefix, unread.position.sections)
+        offset = unread.position.offset + used
+        position = replace(
+            unread.position.after(unread.before + data[:used], offset), sections=sections, done=ended
+        )
+        if offset >= self._policy.max_bytes and not ended:
+            shown.append(f"{prefix} The log is cut after {offset} bytes; the rest is at {job.get('web_url')}")
+            position, full = replace(position, done=True), False
+        return [*unread.notes, *shown], position, full
+
+    def _ends_late(self, job: Entity, data: bytes) -> bool:
+        """Whether the runner's last words are still to come: they are sent around the job's last state."""
+        finished = parse_time(job.get("finished_at"))
+        if finished is None or (datetime.now(UTC) - finished).total_seconds() > _LATE_WORDS_AGE:
+            return False
+        if any(is_last_word(line) for line in take_lines(data, ended=True)[0][-3:]):
+            return False
+        return self._now() - self._late_since.setdefault(job["id"], self._now()) < _LATE_WORDS
+
+    async def _unread(self, job: Entity, position: LogPosition, prefix: str) -> _Unread:
+        window = await self._client.log(job["id"], position.start, LOG_WINDOW + position.tail)
+        place = find_continuation(window[: position.tail], position, position.tail)
+        if place is not None:
+            return _Unread(window[place:], window[:place], position)
+        if not window and job.get("erased_at"):
+            return _Unread(b"", b"", position)
+        start = max(position.start - _SEARCH, 0)
+        window = await self._client.log(job["id"], start, LOG_WINDOW + 2 * _SEARCH)
+        place = find_continuation(window[: 2 * _SEARCH + TAIL], position, position.offset - start)
+        if place is not None:
+            moved = replace(position, offset=start + place)
+            return _Unread(window[place : place + LOG_WINDOW], window[max(place - TAIL, 0) : place], moved)
+        window = await self._client.log(job["id"], 0, LOG_WINDOW)
+        note = f"{prefix} GitLab has rewritten this log; it is repeated from its start"
+        return _Unread(window, b"", LogPosition(), (note,))
+
+
+def _position(job: Entity, positions: Mapping[str, Any]) -> LogPosition:
+    known = positions.get(str(job["id"]))
+    return LogPosition.from_json(known) if known else LogPosition()
