@@ -60,7 +60,7 @@ constraints: ## Pin anew what each supported Airflow is tested with
 	scripts/constraints
 
 clean: ## Remove environments and everything that was built
-	rm -rf .venv .venv-* build dist docs/_build docs/reference/errors.rst .demo
+	rm -rf .venv .venv-* build dist docs/_build .demo
 
 $(VENV)/.ready: pyproject.toml constraints/airflow-$(AIRFLOW).txt scripts/environment
 	scripts/environment $(VENV) constraints/airflow-$(AIRFLOW).txt test lint docs
