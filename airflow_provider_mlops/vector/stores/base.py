@@ -122,8 +122,8 @@ class Snapshot(Protocol):
     def scan(self) -> Iterator[tuple[str, str, str]]:
         """Every chunk as (id, document key, digest), in no order."""
 
-    def vectors(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """Stored vectors of those ids that exist."""
+    def rows(self, ids: Sequence[str]) -> dict[str, Row]:
+        """Those of the chunks that exist, whole, by id."""
 
     def search(self, vector: np.ndarray, k: int) -> list[Hit]:
         """The ``k`` nearest chunks."""
@@ -160,6 +160,13 @@ class Build(Snapshot, Protocol):
 
 class Lease(Protocol):
     """The right to write an index, for one run."""
+
+    @property
+    def unclean(self) -> bool:
+        """A run before this one began to write and did not end well."""
+
+    def writing(self) -> None:
+        """Say that writes begin: until the lease ends without an error, the index counts as unclean."""
 
     def renew(self) -> None:
         """Prove that the lease is still held, and keep it. Called before anything that cannot be undone.

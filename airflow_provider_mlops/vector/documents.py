@@ -1,0 +1,98 @@
+"""From a raw source record to the chunks of a document: what is taken, and what is refused. Pure decisions."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_mlops.vector import ids
+from airflow_provider_mlops.vector.embedders import PrecomputedVectors
+from airflow_provider_mlops.vector.spec import PROPERTY_TYPES, VectorIndex
+from airflow_provider_mlops.vector.stores.base import Scalar
+
+
+class UnusableRecord(ValueError):
+    """A record that cannot be indexed; the text says why. It is counted, not raised to the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A chunk before it has a vector, unless the source brought one (``vector``)."""
+
+    id: str
+    doc: str
+    ordinal: int
+    digest: str
+    text: str
+    properties: Mapping[str, Scalar]
+    vector: tuple[float, ...] | None
+
+
+def document_key(index: VectorIndex, record: Mapping[str, Any]) -> str:
+    """The record's document key as text.
+
+    :raises UnusableRecord: there is none.
+    """
+    key = record.get(index.key)
+    if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
+        raise UnusableRecord(f"no usable key in {index.key!r}: {key!r}"[:200])
+    return str(key)
+
+
+def chunks_of(index: VectorIndex, record: Mapping[str, Any]) -> list[Chunk]:
+    """Chunks of one document.
+
+    :raises UnusableRecord: key or text missing, a property of the wrong type, or a bad vector.
+    """
+    key = document_key(index, record)
+    text = record.get(index.text)
+    if not isinstance(text, str):
+        raise UnusableRecord(f"{index.text!r} is not a text but {type(text).__name__}")
+    pieces = index.chunker.chunks(text)
+    if not pieces:
+        raise UnusableRecord(f"{index.text!r} is empty")
+    properties = dict(_properties(index, record))
+    vector = _vector(index.embedder, record) if isinstance(index.embedder, PrecomputedVectors) else None
+    packed = struct.pack(f"<{len(vector)}f", *vector) if vector else b""
+    return [
+        Chunk(chunk_id, key, ordinal, ids.digest(ordinal, properties, packed), piece, properties, vector)
+        for ordinal, (chunk_id, piece) in enumerate(
+            zip(ids.chunk_ids(index.name, key, pieces), pieces, strict=True)
+        )
+    ]
+
+
+def _properties(index: VectorIndex, record: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:
+    for name, kind in index.properties.items():
+        value = record.get(name)
+        # bool is an int in Python, but not in a store.
+        if value is not None and (
+            not isinstance(value, PROPERTY_TYPES[kind]) or (isinstance(value, bool) and kind != "bool")
+        ):
+            raise UnusableRecord(f"property {name!r} is not {kind} but {type(value).__name__}")
+        yield name, float(value) if kind == "number" and value is not None else value
+
+
+def _vector(embedder: PrecomputedVectors, record: Mapping[str, Any]) -> tuple[float, ...]:
+    vector: Sequence[Any] | None = record.get(embedder.column)
+    try:
+        numbers = tuple(float(number) for number in vector or ())
+        struct.pack(f"<{len(numbers)}f", *numbers)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UnusableRecord(f"{embedder.column!r} is not a list of numbers") from error
+    if problem := vector_problem(numbers, embedder.dimension):
+        raise UnusableRecord(f"{embedder.column!r} {problem}")
+    return numbers
+
+
+def vector_problem(vector: Sequence[float], dimension: int) -> str | None:
+    """Why a vector must not reach a store, or ``None``."""
+    if len(vector) != dimension:
+        return f"has {len(vector)} dimensions instead of {dimension}"
+    if any(number - number != 0 for number in vector):
+        return "contains NaN or infinity"
+    if not any(vector):
+        return "is all zeros"
+    return None

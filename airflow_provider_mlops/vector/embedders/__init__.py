@@ -1,0 +1,39 @@
+"""Embedders, and how they are written down as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_mlops.errors import InvalidArgument
+from airflow_provider_mlops.vector.embedders.base import Embedder
+from airflow_provider_mlops.vector.embedders.hash import HashEmbedder
+from airflow_provider_mlops.vector.embedders.precomputed import PrecomputedVectors
+
+__all__ = ["Embedder", "HashEmbedder", "PrecomputedVectors", "embedder_from_json", "embedder_to_json"]
+
+EMBEDDERS: dict[str, type[Any]] = {"hash": HashEmbedder, "precomputed": PrecomputedVectors}
+
+
+def embedder_to_json(embedder: Embedder) -> dict[str, Any]:
+    """The embedder's arguments, with its type."""
+    return {"type": embedder.identity()["type"], **dataclasses.asdict(embedder)}  # type: ignore[call-overload]
+
+
+def embedder_from_json(data: Mapping[str, Any]) -> Embedder:
+    """The reverse of :func:`embedder_to_json`.
+
+    :raises InvalidArgument: unknown type or argument.
+    """
+    arguments = dict(data)
+    kind = arguments.pop("type", None)
+    if kind not in EMBEDDERS:
+        raise InvalidArgument(
+            f"Unknown embedder type {kind!r}", next_step=f"Use one of {', '.join(sorted(EMBEDDERS))}."
+        )
+    try:
+        embedder: Embedder = EMBEDDERS[kind](**arguments)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"Embedder {kind!r}: {error}") from error
+    return embedder

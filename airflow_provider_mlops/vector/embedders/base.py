@@ -1,0 +1,26 @@
+"""What an embedder is: a small JSON-able value that turns texts into vectors in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors. Implementations are frozen dataclasses; heavy imports happen in the methods."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of every vector."""
+
+    def identity(self) -> Mapping[str, Any]:
+        """JSON object that says all that the vectors depend on; part of the index's fingerprint and of cache keys."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of passages: float32, shape (number of texts, dimension)."""
+
+    def embed_query(self, text: str) -> np.ndarray:
+        """Vector of a query: float32, shape (dimension,)."""

@@ -1,0 +1,85 @@
+"""Signed feature hashing of words and character 4-grams: an embedder without a model, deterministic everywhere.
+
+It needs nothing but numpy and this one file: a service that searches a finished index, and does not have
+this package, may carry a copy of it.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_WORD = re.compile(r"\w+")
+_GRAM = 4
+_GRAM_WEIGHT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class HashEmbedder:
+    """Hashes words and character 4-grams into a fixed number of signed dimensions, then normalises.
+
+    It finds texts that share words and word parts; it knows no meaning. About 4,000 texts of 400
+    characters per CPU second.
+
+    :param dimension: length of the vectors, at least 16.
+    """
+
+    dimension: int = 384
+
+    def __post_init__(self) -> None:
+        if self.dimension < 16:
+            raise ValueError(f"HashEmbedder: dimension {self.dimension} is below 16")
+
+    def identity(self) -> Mapping[str, Any]:
+        """The algorithm's name with its own version number, and the dimension."""
+        return {"type": "hash", "version": 1, "dimension": self.dimension}
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors of the texts; a text without any visible character gives a vector of zeros."""
+        import numpy as np
+
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for vector, text in zip(vectors, texts, strict=True):
+            counts: dict[tuple[int, float], int] = {}
+            for token in _WORD.findall(text.lower()) or text.split():
+                for feature in _features(token):
+                    counts[feature] = counts.get(feature, 0) + 1
+            if counts:
+                hashes = np.array([feature[0] for feature in counts], dtype=np.int64)
+                weights = np.array([feature[1] for feature in counts])
+                # Repeated words count, but less and less.
+                weights *= 1.0 + np.log(np.fromiter(counts.values(), dtype=np.float64, count=len(counts)))
+                weights *= np.where(hashes >> 31, -1.0, 1.0)
+                sums = np.bincount(hashes % self.dimension, weights=weights, minlength=self.dimension)
+                norm = np.linalg.norm(sums)
+                if norm > 0:
+                    vector[:] = sums / norm
+                else:
+                    # Opposite signs cancelled each other out; a zero vector would not be storable.
+                    vector[zlib.crc32(text.encode()) % self.dimension] = 1.0
+        return vectors
+
+    def embed_query(self, text: str) -> np.ndarray:
+        """Unit vector of a query; the same function as for passages."""
+        vector: np.ndarray = self.embed([text])[0]
+        return vector
+
+
+@lru_cache(maxsize=100_000)
+def _features(token: str) -> tuple[tuple[int, float], ...]:
+    """(hash, weight) of a word and of its 4-grams; few words make up most of any text, hence the memory."""
+
+    def pieces() -> Iterator[tuple[str, float]]:
+        yield f"w:{token}", 1.0
+        padded = f"<{token}>"
+        for start in range(len(padded) - _GRAM + 1):
+            yield f"g:{padded[start : start + _GRAM]}", _GRAM_WEIGHT
+
+    return tuple((zlib.crc32(piece.encode()), weight) for piece, weight in pieces())

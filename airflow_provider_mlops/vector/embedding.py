@@ -1,0 +1,96 @@
+"""Vectors for chunks, from the cheapest place: the source, an earlier version, the cache, and only then the embedder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from airflow_provider_mlops.vector.cache import EmbeddingCache
+from airflow_provider_mlops.vector.documents import Chunk
+from airflow_provider_mlops.vector.embedders import Embedder
+from airflow_provider_mlops.vector.errors import VectorInvalid
+from airflow_provider_mlops.vector.stores.base import Row, Snapshot
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class RowMaker:
+    """Turns chunks into rows, and counts what that cost.
+
+    :param embedder: of the index.
+    :param cache: embeddings of earlier runs, if they are kept.
+    """
+
+    def __init__(self, embedder: Embedder, cache: EmbeddingCache | None = None) -> None:
+        self._embedder = embedder
+        self._cache = cache
+        self._base: Snapshot | None = None
+        self._in_base: Collection[str] = ()
+        #: Texts that were sent through the embedder.
+        self.embedded = 0
+        #: Chunks whose vector was at hand: in the source, an earlier version, or the cache.
+        self.cached = 0
+
+    def reuse(self, base: Snapshot, chunk_ids: Collection[str]) -> None:
+        """Take vectors from a version with the same fingerprint, where it has the chunk."""
+        self._base, self._in_base = base, chunk_ids
+
+    def rows(self, chunks: Sequence[Chunk]) -> list[Row]:
+        """Rows in the order of the chunks.
+
+        :raises VectorInvalid: a vector is not fit to be stored; nothing of this call was sent or cached.
+        """
+        import numpy as np
+
+        vectors: dict[str, np.ndarray] = {
+            chunk.id: np.asarray(chunk.vector, dtype=np.float32)
+            for chunk in chunks
+            if chunk.vector is not None
+        }
+        known = [chunk.id for chunk in chunks if chunk.id not in vectors and chunk.id in self._in_base]
+        if known and self._base is not None:
+            vectors.update((row.id, row.vector) for row in self._base.rows(known).values())
+        open_chunks = [chunk for chunk in chunks if chunk.id not in vectors]
+        texts = list(dict.fromkeys(chunk.text for chunk in open_chunks))
+        by_text = self._cache.get(texts) if self._cache and texts else {}
+        missing = [text for text in texts if text not in by_text]
+        if missing:
+            new = self._embed(missing, {chunk.text: chunk.doc for chunk in open_chunks})
+            if self._cache:
+                self._cache.put(new)
+            by_text.update(new)
+        self.embedded += len(missing)
+        self.cached += len(chunks) - len(missing)
+        vectors.update((chunk.id, by_text[chunk.text]) for chunk in open_chunks)
+        return [
+            Row(
+                chunk.id,
+                chunk.doc,
+                chunk.ordinal,
+                chunk.digest,
+                chunk.text,
+                chunk.properties,
+                vectors[chunk.id],
+            )
+            for chunk in chunks
+        ]
+
+    def _embed(self, texts: Sequence[str], docs: dict[str, str]) -> dict[str, np.ndarray]:
+        import numpy as np
+
+        vectors = np.ascontiguousarray(self._embedder.embed(texts), dtype=np.float32)
+        if vectors.shape != (len(texts), self._embedder.dimension):
+            raise VectorInvalid(
+                f"The embedder gave vectors of shape {vectors.shape} instead of "
+                f"({len(texts)}, {self._embedder.dimension})"
+            )
+        unfit = ~np.isfinite(vectors).all(axis=1) | ~vectors.any(axis=1)
+        if unfit.any():
+            first = texts[int(np.argmax(unfit))]
+            raise VectorInvalid(
+                f"The embedder gave {int(unfit.sum())} vectors with NaN, infinity or zeros only, "
+                f"the first for document {docs[first]!r}",
+                document=docs[first],
+            )
+        return dict(zip(texts, vectors, strict=True))

@@ -1,0 +1,265 @@
+"""One run of an index: survey the source, plan, write, verify, judge, make it live, tidy up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from airflow_provider_mlops.errors import InvalidArgument
+from airflow_provider_mlops.vector.chunking import WholeText
+from airflow_provider_mlops.vector.documents import Chunk
+from airflow_provider_mlops.vector.embedding import RowMaker
+from airflow_provider_mlops.vector.errors import GateRejected
+from airflow_provider_mlops.vector.gate import Gate, GateReport, GoldenQuery, judge, rejection
+from airflow_provider_mlops.vector.sources import Source
+from airflow_provider_mlops.vector.spec import VectorIndex
+from airflow_provider_mlops.vector.stores.base import Build, Lease, Snapshot, Store, Version, version_name
+from airflow_provider_mlops.vector.survey import OnBad, Survey, survey, walk
+from airflow_provider_mlops.vector.sync import write
+from airflow_provider_mlops.vector.sync_plan import (
+    SyncPlan,
+    check_bad,
+    check_deletes,
+    comparable,
+    diff,
+    next_number,
+    superfluous,
+    unfinished,
+)
+from airflow_provider_mlops.vector.verify import check_contents, heal
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["auto", "sync", "rebuild"]
+# With several chunks per document, that many hits are asked for to see k documents.
+_HITS_PER_DOCUMENT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run behaves.
+
+    :param mode: ``sync`` writes the differences to the version that is there, ``rebuild`` writes everything
+        anew; ``auto`` syncs if there is a version with the same fingerprint.
+    :param activate: make the version live at the end.
+    :param gate: what the version must achieve first, with its queries.
+    :param max_delete_fraction: share of the indexed documents that may vanish in one run.
+    :param max_bad_fraction: share of the source's records that may be unusable.
+    :param batch_size: chunks per batch.
+    """
+
+    mode: Mode = "auto"
+    activate: bool = True
+    gate: tuple[Gate, Sequence[GoldenQuery]] | None = None
+    max_delete_fraction: float = 0.2
+    max_bad_fraction: float = 0.0
+    batch_size: int = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did; the counts are chunks and compare with the version it started from."""
+
+    version: Version
+    previous: str | None
+    active: bool
+    action: Literal["built", "synced", "unchanged"]
+    survey: Survey
+    plan: SyncPlan
+    healed: int
+    gate: GateReport | None
+
+
+def run(
+    index: VectorIndex,
+    source: Source,
+    store: Store,
+    maker: RowMaker,
+    options: RunOptions,
+    *,
+    holder: str,
+    on_bad: OnBad,
+) -> Outcome:
+    """Bring the index to the state of the source. Readers see the old version or the new one, never a mixture
+    (see ``shared_writes`` for the one exception: a sync in place, without gate, of a store without snapshots,
+    during which a changed document may be seen with its old and new chunks; never without any).
+
+    :param holder: name of the run in the lease; a retry of the same task uses the same.
+    :param on_bad: gets each unusable record, once.
+    :raises SourceEmpty, TooManyBadRecords, TooManyDeletes: nothing was written.
+    :raises IndexBusy: another run holds the index.
+    :raises GateRejected: the version was built, is kept for inspection, and is not live.
+    """
+    found = survey(index, source, on_bad)
+    check_bad(index.name, found.bad, found.records, options.max_bad_fraction, found.first_problem)
+    log.info(
+        "Index %s: %d documents, %d chunks, %d unusable records",
+        index.name,
+        len(found.documents),
+        len(found.digests),
+        found.bad,
+    )
+    with store.lease(holder) as lease:
+        return _Run(index, source, store, maker, options, found, lease).go()
+
+
+class _Run:
+    """State of one run under its lease."""
+
+    def __init__(
+        self,
+        index: VectorIndex,
+        source: Source,
+        store: Store,
+        maker: RowMaker,
+        options: RunOptions,
+        found: Survey,
+        lease: Lease,
+    ) -> None:
+        self.index, self.source, self.store, self.maker = index, source, store, maker
+        self.options, self.found, self.lease = options, found, lease
+        self.fingerprint = index.fingerprint()
+
+    def go(self) -> Outcome:
+        versions, live = self.store.versions(), self.store.live()
+        bases: list[Version] = (
+            [] if self.options.mode == "rebuild" else comparable(versions, live, self.fingerprint)
+        )
+        if self.options.mode == "sync" and not bases:
+            raise InvalidArgument(
+                f"Index {self.index.name!r}: no finished version has the fingerprint {self.fingerprint[:8]}",
+                next_step="Use mode='auto' or 'rebuild': the index was never built, or its definition has changed.",
+            )
+        states = {base.name: self._state(base) for base in bases}
+        for base in bases:
+            plan = diff(self.found.digests, states[base.name])
+            if plan.empty:
+                return self._unchanged(base, live, plan)
+        start = bases[0] if bases else None
+        if live and live not in bases:
+            self._state(live)
+        plan = diff(self.found.digests, states[start.name] if start else {})
+        self.lease.writing()
+        if (
+            start
+            and start == live
+            and self.store.shared_writes
+            and self.options.activate
+            and not self.options.gate
+        ):
+            build = self.store.resume(start.name)
+        else:
+            build = self._begin(versions, start)
+            if start:
+                self.maker.reuse(self.store.read(start.name), states[start.name].keys())
+        healed = self._write(build)
+        report = self._judge(build, build.version)
+        if report and not report.passed:
+            build.reject()
+            raise self._rejection(build.version, report)
+        build.seal()
+        return self._finish(build.version, live, "synced" if start else "built", plan, healed, report)
+
+    def _state(self, version: Version) -> Mapping[str, str]:
+        """Digests by chunk of a finished version, after the fuse was asked about the documents that would go."""
+        digests, documents = {}, set()
+        for chunk, doc, digest in self.store.read(version.name).scan():
+            digests[chunk] = digest
+            documents.add(doc)
+        check_deletes(self.index.name, documents, self.found.documents, self.options.max_delete_fraction)
+        return digests
+
+    def _unchanged(self, version: Version, live: Version | None, plan: SyncPlan) -> Outcome:
+        healed, report = 0, None
+        if self.lease.unclean and self.store.shared_writes:
+            self.lease.writing()
+            healed = heal(self.store.resume(version.name), self.found.digests.keys())
+        if version != live:
+            report = self._judge(self.store.read(version.name), version)
+            if report and not report.passed:
+                raise self._rejection(version, report)
+        return self._finish(version, live, "unchanged", plan, healed, report)
+
+    def _begin(self, versions: Sequence[Version], base: Version | None) -> Build:
+        attempt = None if self.options.mode == "rebuild" else unfinished(versions, self.fingerprint)
+        if attempt:
+            log.info("Index %s: going on with version %s (%s)", self.index.name, attempt.name, attempt.state)
+            return self.store.resume(attempt.name)
+        name = version_name(next_number(versions), self.fingerprint)
+        log.info(
+            "Index %s: building version %s from %s", self.index.name, name, base.name if base else "nothing"
+        )
+        return self.store.begin(name, self.index.layout(), base.name if base else None)
+
+    def _write(self, build: Build) -> int:
+        plan = diff(self.found.digests, {chunk: digest for chunk, _, digest in build.scan()})
+        log.info(
+            "Version %s: %d chunks to add, %d to update, %d to delete, %d stay",
+            build.version.name,
+            len(plan.added),
+            len(plan.updated),
+            len(plan.deleted),
+            plan.unchanged,
+        )
+        write(self._chunks(), plan, build, self.maker, self.lease, self.options.batch_size)
+        check_contents(build.version.name, build, self.found.digests)
+        self.lease.renew()
+        return heal(build, self.found.digests.keys() if self.lease.unclean else plan.writes)
+
+    def _chunks(self) -> Iterator[Chunk]:
+        for chunks in walk(self.index, self.source, lambda record, problem: None):
+            yield from chunks
+
+    def _judge(self, snapshot: Snapshot, version: Version) -> GateReport | None:
+        if not self.options.gate:
+            return None
+        gate, queries = self.options.gate
+        report = judge(gate, queries, [self._answer(snapshot, query, gate.k) for query in queries])
+        log.info("Version %s: gate %s", version.name, report.to_json())
+        return report
+
+    def _rejection(self, version: Version, report: GateReport) -> GateRejected:
+        assert self.options.gate is not None
+        return rejection(self.index.name, version.name, self.options.gate[0], report)
+
+    def _answer(self, snapshot: Snapshot, query: GoldenQuery, k: int) -> list[str]:
+        import numpy as np
+
+        if query.vector is not None:
+            vector = np.asarray(query.vector, dtype=np.float32)
+        else:
+            vector = self.index.embedder.embed_query(query.query)
+        per_document = 1 if isinstance(self.index.chunker, WholeText) else _HITS_PER_DOCUMENT
+        return list(dict.fromkeys(hit.doc for hit in snapshot.search(vector, k * per_document)))
+
+    def _finish(
+        self,
+        version: Version,
+        live: Version | None,
+        action: Literal["built", "synced", "unchanged"],
+        plan: SyncPlan,
+        healed: int,
+        report: GateReport | None,
+    ) -> Outcome:
+        active = live is not None and live.name == version.name
+        if self.options.activate and not active:
+            self.lease.renew()
+            self.store.activate(version.name)
+            active = True
+        now_live = self.store.live()
+        for old in superfluous(self.store.versions(), now_live, version, self.index.keep_versions):
+            log.info("Index %s: dropping %s version %s", self.index.name, old.state, old.name)
+            self.lease.renew()
+            self.store.drop(old.name)
+        return Outcome(
+            version=version,
+            previous=live.name if live else None,
+            active=active,
+            action=action,
+            survey=self.found,
+            plan=plan,
+            healed=healed,
+            gate=report,
+        )

@@ -1,0 +1,341 @@
+"""LanceDB: one table per index; versions are tags of it, and the tag ``live`` is what readers check out.
+
+Every commit is atomic, and a reader who checks out a tag sees neither later writes nor half a write. Writes
+go to the head of the table; a finished head gets a tag of its own. Tagged versions are never cleaned up.
+
+A service without this package searches a finished index with LanceDB alone::
+
+    table = lancedb.connect(uri).open_table("Docs")
+    table.checkout("live")  # or the name of one version, from the payload
+    hits = table.search(vector).distance_type("cosine").select(["doc", "text", "_distance"]).limit(5).to_list()
+
+(Selecting ``_distance`` by name silences a warning per query.)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from airflow_provider_mlops.connection import ConnectionInfo
+from airflow_provider_mlops.errors import (
+    ConnectionIncomplete,
+    ExtraMissing,
+    InvalidArgument,
+)
+from airflow_provider_mlops.vector.errors import (
+    ActivationFailed,
+    VersionIncomplete,
+    VersionMissing,
+)
+from airflow_provider_mlops.vector.stores.base import (
+    Hit,
+    Layout,
+    Lease,
+    Row,
+    State,
+    Version,
+    Written,
+    is_version_name,
+    version_name,
+)
+from airflow_provider_mlops.vector.stores.lance_errors import translated
+from airflow_provider_mlops.vector.stores.lance_lease import lance_lease
+from airflow_provider_mlops.vector.stores.lance_rows import (
+    arrow_schema,
+    arrow_table,
+    id_conditions,
+    table_meta,
+    to_hit,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LIVE = "live"
+_REJECTED = "rejected_"
+
+
+def open_lance(index: str, *, uri: str | None, connection: ConnectionInfo | None) -> LanceStore:
+    """Open the database that holds the index.
+
+    :param uri: folder or object store location; default the connection's host.
+    :param connection: its password is the storage's secret key, its extra ``storage_options`` a JSON object.
+    :raises ExtraMissing: LanceDB is not installed.
+    :raises InvalidArgument: neither URI nor connection.
+    :raises ConnectionIncomplete: the connection has no host, or its storage options are not JSON.
+    """
+    location = uri or (connection.host if connection else None)
+    if not location:
+        if connection:
+            raise ConnectionIncomplete(
+                f"Connection {connection.conn_id!r} has no URI", conn_id=connection.conn_id
+            )
+        raise InvalidArgument(f"Index {index!r}: no LanceDB location", next_step="Set uri or conn_id.")
+    # LanceDB's Rust part writes warnings past Python's logging, straight into the task log.
+    os.environ.setdefault("LANCEDB_LOG", "error")
+    try:
+        import lancedb
+    except ImportError as error:
+        raise ExtraMissing(
+            "LanceDB is not installed", next_step="pip install 'airflow-provider-mlops[lancedb]'"
+        ) from error
+    if location.startswith("file://"):
+        location = unquote(urlsplit(location).path)
+    with translated(index):
+        database = lancedb.connect(location, storage_options=_storage_options(connection))
+    return LanceStore(database, index)
+
+
+def _storage_options(connection: ConnectionInfo | None) -> dict[str, str] | None:
+    if connection is None:
+        return None
+    options = connection.extra.get("storage_options") or {}
+    if isinstance(options, str):
+        try:
+            options = json.loads(options)
+        except ValueError:
+            options = None
+    if not isinstance(options, dict):
+        raise ConnectionIncomplete(
+            f"Connection {connection.conn_id!r}: storage_options is not a JSON object",
+            conn_id=connection.conn_id,
+        )
+    texts = {str(name): str(value) for name, value in options.items()}
+    if connection.password:
+        texts.setdefault("aws_secret_access_key", connection.password)
+    return texts or None
+
+
+class LanceSnapshot:
+    """One version, for reading. See :class:`~airflow_provider_mlops.vector.stores.base.Snapshot`."""
+
+    def __init__(self, table: Any, index: str) -> None:
+        self._table = table
+        self._index = index
+        self._meta = table_meta(table)
+
+    def count(self) -> int:
+        """Number of chunks."""
+        with translated(self._index):
+            return int(self._table.count_rows())
+
+    def scan(self) -> Iterator[tuple[str, str, str]]:
+        """Every chunk as (id, document key, digest)."""
+        columns = ["id", "doc", "digest"]
+        with translated(self._index):
+            for batch in self._table.search().select(columns).to_batches():
+                yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+
+    def rows(self, ids: Sequence[str]) -> dict[str, Row]:
+        """Those of the chunks that exist, by id."""
+        import numpy as np
+
+        found: dict[str, Row] = {}
+        for condition in id_conditions(ids):
+            with translated(self._index):
+                table = self._table.search().where(condition).to_arrow()
+            vectors = table["vector"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
+            for row, vector in zip(table.drop_columns(["vector"]).to_pylist(), vectors, strict=True):
+                fixed = {name: row.pop(name) for name in ("id", "doc", "ordinal", "digest", "text")}
+                found[fixed["id"]] = Row(**fixed, properties=row, vector=np.array(vector))
+        return found
+
+    def search(self, vector: np.ndarray, k: int) -> list[Hit]:
+        """The nearest chunks; every chunk is compared, so none can be missed."""
+        with translated(self._index):
+            query = self._table.search(vector).distance_type(self._meta["metric"])
+            return [to_hit(row) for row in query.select([*self._columns(), "_distance"]).limit(k).to_list()]
+
+    def search_text(self, text: str, k: int) -> list[Hit]:
+        """The best chunks by BM25."""
+        if not self._meta["full_text"]:
+            raise InvalidArgument(
+                f"Index {self._index!r} keeps no full-text index",
+                next_step="Set full_text=True and rebuild it.",
+            )
+        with translated(self._index):
+            query = self._table.search(text, query_type="fts", fts_columns="text")
+            return [to_hit(row) for row in query.select([*self._columns(), "_score"]).limit(k).to_list()]
+
+    def _columns(self) -> list[str]:
+        return [name for name in self._table.schema.names if name != "vector"]
+
+
+class LanceBuild(LanceSnapshot):
+    """The head of the table, for writing. See :class:`~airflow_provider_mlops.vector.stores.base.Build`."""
+
+    def __init__(self, table: Any, index: str, version: Version) -> None:
+        super().__init__(table, index)
+        self.version = version
+
+    def upsert(self, rows: Sequence[Row]) -> Written:
+        """One atomic commit for all rows."""
+        if rows:
+            with translated(self._index):
+                merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+                merge.execute(arrow_table(rows, self._table.schema))
+        return Written()
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """One atomic commit per thousand ids."""
+        for condition in id_conditions(ids):
+            with translated(self._index):
+                self._table.delete(condition)
+
+    def unfindable(self, ids: Sequence[str]) -> list[str]:
+        """Chunks that cannot be read back: without an approximate index, what is stored is found."""
+        stored = self.rows(ids)
+        return [chunk for chunk in ids if chunk not in stored]
+
+    def seal(self) -> None:
+        """Make the full-text index, if there is to be one, and tag the head."""
+        with translated(self._index):
+            if self._meta["full_text"]:
+                from lancedb.index import FTS
+
+                self._table.create_index("text", config=FTS(), replace=True)
+            self._table.tags.create(self.version.name, self._table.version)
+
+    def reject(self) -> None:
+        """Tag the head as rejected."""
+        with translated(self._index):
+            self._table.tags.create(_REJECTED + self.version.name, self._table.version)
+
+
+class LanceStore:
+    """One index as one table. See :class:`~airflow_provider_mlops.vector.stores.base.Store`."""
+
+    shared_writes = False
+
+    def __init__(self, database: Any, index: str) -> None:
+        self._database = database
+        self._index = index
+
+    def _table(self, name: str) -> Any | None:
+        with translated(self._index):
+            try:
+                return self._database.open_table(name)
+            except ValueError as error:
+                if "was not found" in str(error):
+                    return None
+                raise
+
+    def _tags(self, table: Any) -> dict[str, int]:
+        with translated(self._index):
+            return {name: tag["version"] for name, tag in table.tags.list().items()}
+
+    def versions(self) -> list[Version]:
+        """Tags, and the head if it has none yet."""
+        table = self._table(self._index)
+        if table is None:
+            return []
+        tags = self._tags(table)
+        states: dict[str, State] = {name: "built" for name in tags if is_version_name(name)}
+        rejected = (name.removeprefix(_REJECTED) for name in tags if name.startswith(_REJECTED))
+        states.update((name, "rejected") for name in rejected)
+        found = [Version(name, self._index, state) for name, state in states.items()]
+        if table.version not in tags.values():
+            number = max((version.number for version in found), default=0) + 1
+            found.append(
+                Version(version_name(number, table_meta(table)["fingerprint8"]), self._index, "building")
+            )
+        return sorted(found, key=lambda version: version.number, reverse=True)
+
+    def live(self) -> Version | None:
+        """The version whose commit the tag ``live`` points to."""
+        table = self._table(self._index)
+        tags = self._tags(table) if table is not None else {}
+        commit = tags.get(LIVE)
+        names = [name for name in tags if is_version_name(name) and tags[name] == commit]
+        return Version(names[0], self._index, "built") if names else None
+
+    def _checked_out(self, version: str) -> Any:
+        table = self._table(self._index)
+        tags = self._tags(table) if table is not None else {}
+        tag = next((tag for tag in (version, _REJECTED + version) if tag in tags), None)
+        if table is None or tag is None:
+            raise self._missing(version)
+        with translated(self._index):
+            table.checkout(tag)
+        return table
+
+    def _missing(self, version: str) -> VersionMissing:
+        names = ", ".join(other.name for other in self.versions()) or "none at all"
+        return VersionMissing(f"Index {self._index!r} has no version {version!r}; there are: {names}")
+
+    def read(self, version: str) -> LanceSnapshot:
+        """Check out a version."""
+        return LanceSnapshot(self._checked_out(version), self._index)
+
+    def begin(self, name: str, layout: Layout, base: str | None) -> LanceBuild:
+        """Make the head empty, or equal to ``base``; readers of tags see neither."""
+        if base is not None:
+            table = self._checked_out(base)
+            self._restore(table)
+        else:
+            with translated(self._index):
+                table = self._database.create_table(
+                    self._index, schema=arrow_schema(layout, name.rsplit("_", 1)[1]), mode="overwrite"
+                )
+        return LanceBuild(table, self._index, Version(name, self._index, "building"))
+
+    def _restore(self, table: Any) -> None:
+        with translated(self._index):
+            commit = table.version
+            table.checkout_latest()
+            if table.version != commit:
+                table.restore(commit)
+
+    def resume(self, version: str) -> LanceBuild:
+        """Write on at the head; a rejected version becomes the head again and loses its mark."""
+        known = {known.name: known for known in self.versions()}.get(version)
+        if known is None:
+            raise self._missing(version)
+        if known.state == "built":
+            raise InvalidArgument(
+                f"Index {self._index!r}: version {version} is finished and is not written any more"
+            )
+        if known.state == "rejected":
+            table = self._checked_out(version)
+            self._restore(table)
+            with translated(self._index):
+                table.tags.delete(_REJECTED + version)
+        else:
+            table = self._table(self._index)
+        return LanceBuild(table, self._index, Version(version, self._index, "building"))
+
+    def activate(self, version: str) -> str | None:
+        """Point the tag ``live`` to the version's commit."""
+        table = self._table(self._index)
+        tags = self._tags(table) if table is not None else {}
+        if table is None or version not in tags:
+            if any(known.name == version for known in self.versions()):
+                raise VersionIncomplete(f"Index {self._index!r}: version {version} is not finished")
+            raise self._missing(version)
+        before = self.live()
+        if before is None or before.name != version:
+            with translated(self._index):
+                (table.tags.update if LIVE in tags else table.tags.create)(LIVE, tags[version])
+            if self._tags(table).get(LIVE) != tags[version]:
+                raise ActivationFailed(f"Index {self._index!r}: the tag {LIVE!r} did not move to {version}")
+        return before.name if before else None
+
+    def drop(self, version: str) -> None:
+        """Delete the version's tag; LanceDB cleans up the commit in time."""
+        table = self._table(self._index)
+        for tag in (version, _REJECTED + version):
+            if table is not None and tag in self._tags(table):
+                with translated(self._index):
+                    table.tags.delete(tag)
+
+    def lease(self, holder: str) -> AbstractContextManager[Lease]:
+        """See :func:`~airflow_provider_mlops.vector.stores.lance_lease.lance_lease`."""
+        return lance_lease(self._database, self._index, holder)
+
+    def close(self) -> None:
+        """Nothing to give back: LanceDB has no connection."""

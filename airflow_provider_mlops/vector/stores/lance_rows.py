@@ -1,0 +1,87 @@
+"""LanceDB: rows, schemas and filters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from airflow_provider_mlops.vector.stores.base import Hit, Layout, Row
+
+META = b"mlops"
+IDS_PER_FILTER = 1000
+
+
+def table_meta(table: Any) -> dict[str, Any]:
+    """What this package noted in the table's schema: start of the fingerprint, metric, full text or not."""
+    text = (table.schema.metadata or {}).get(META, b"{}")
+    meta: dict[str, Any] = {
+        "fingerprint8": "0" * 8,
+        "metric": "cosine",
+        "full_text": False,
+        **json.loads(text),
+    }
+    return meta
+
+
+def arrow_schema(layout: Layout, fingerprint8: str) -> Any:
+    """Arrow schema of an empty version."""
+    import pyarrow as pa
+
+    types = {
+        "text": pa.string(),
+        "keyword": pa.string(),
+        "int": pa.int64(),
+        "number": pa.float64(),
+        "bool": pa.bool_(),
+    }
+    meta = {"fingerprint8": fingerprint8, "metric": layout.metric, "full_text": layout.full_text}
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("doc", pa.string(), nullable=False),
+            pa.field("ordinal", pa.int32(), nullable=False),
+            pa.field("digest", pa.string(), nullable=False),
+            pa.field("text", pa.string(), nullable=False),
+            *(pa.field(name, types[kind]) for name, kind in layout.properties.items()),
+            pa.field("vector", pa.list_(pa.float32(), layout.dimension), nullable=False),
+        ],
+        metadata={META: json.dumps(meta).encode()},
+    )
+
+
+def arrow_table(rows: Sequence[Row], schema: Any) -> Any:
+    """Rows as an Arrow table."""
+    import numpy as np
+    import pyarrow as pa
+
+    columns = []
+    for field in schema:
+        if field.name == "vector":
+            flat = pa.array(np.concatenate([row.vector for row in rows]).astype(np.float32, copy=False))
+            columns.append(pa.FixedSizeListArray.from_arrays(flat, field.type.list_size))
+        elif field.name in ("id", "doc", "ordinal", "digest", "text"):
+            columns.append(pa.array([getattr(row, field.name) for row in rows], type=field.type))
+        else:
+            columns.append(pa.array([row.properties.get(field.name) for row in rows], type=field.type))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def id_conditions(ids: Sequence[str]) -> Iterator[str]:
+    """SQL filters that select ids, a thousand at a time."""
+    for start in range(0, len(ids), IDS_PER_FILTER):
+        yield f"id IN ({', '.join(quoted(chunk) for chunk in ids[start : start + IDS_PER_FILTER])})"
+
+
+def quoted(text: str) -> str:
+    """An SQL string."""
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
+
+
+def to_hit(row: dict[str, Any]) -> Hit:
+    """A result row of LanceDB."""
+    fixed = {name: row.pop(name) for name in ("id", "doc", "text")}
+    del row["ordinal"], row["digest"]
+    distance, score = row.pop("_distance", None), row.pop("_score", None)
+    return Hit(**fixed, properties=row, distance=distance, score=score)

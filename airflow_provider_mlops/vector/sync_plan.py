@@ -1,0 +1,138 @@
+"""What has to be done: the difference between what the source wants and what a version holds. Pure decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from airflow_provider_mlops.vector.errors import TooManyBadRecords, TooManyDeletes
+from airflow_provider_mlops.vector.stores.base import Version
+
+
+@dataclass(frozen=True, slots=True)
+class SyncPlan:
+    """Ids of the chunks to write and to delete.
+
+    :param added: chunks that are not there.
+    :param updated: chunks that are there with other properties or another place in their document.
+    :param deleted: chunks that the source no longer has.
+    :param unchanged: number of chunks that stay as they are.
+    """
+
+    added: frozenset[str]
+    updated: frozenset[str]
+    deleted: frozenset[str]
+    unchanged: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.added or self.updated or self.deleted)
+
+    @property
+    def writes(self) -> frozenset[str]:
+        """Chunks to send."""
+        return self.added | self.updated
+
+
+def diff(wanted: Mapping[str, str], existing: Mapping[str, str]) -> SyncPlan:
+    """Compare two states.
+
+    :param wanted: chunk id to digest, from the source.
+    :param existing: chunk id to digest, from the version.
+    """
+    added = wanted.keys() - existing.keys()
+    updated = {chunk for chunk in wanted.keys() & existing.keys() if wanted[chunk] != existing[chunk]}
+    return SyncPlan(
+        added=frozenset(added),
+        updated=frozenset(updated),
+        deleted=frozenset(existing.keys() - wanted.keys()),
+        unchanged=len(wanted) - len(added) - len(updated),
+    )
+
+
+def check_deletes(index: str, before: Collection[str], after: Collection[str], max_fraction: float) -> None:
+    """The fuse against a source that is suddenly shorter.
+
+    :param before: document keys that the live version (or the base of the sync) holds.
+    :param after: document keys of the source.
+    :param max_fraction: share of ``before`` that may vanish in one run.
+    :raises TooManyDeletes: more would vanish.
+    """
+    if not before:
+        return
+    gone = sorted(set(before) - set(after))
+    if len(gone) > max_fraction * len(before):
+        raise TooManyDeletes(
+            f"Index {index!r}: {len(gone)} of {len(before)} documents are missing in the source "
+            f"({len(gone) / len(before):.1%}, allowed are {max_fraction:.1%}), for example {gone[0]!r}",
+            missing=len(gone),
+            indexed=len(before),
+        )
+
+
+def check_bad(index: str, bad: int, records: int, max_fraction: float, first: str) -> None:
+    """The threshold for unusable records.
+
+    :param first: the first reason, for the message.
+    :raises TooManyBadRecords: there are more.
+    """
+    if bad > max_fraction * records:
+        raise TooManyBadRecords(
+            f"Index {index!r}: {bad} of {records} records are unusable (allowed are {max_fraction:.2%}); "
+            f"the first: {first}",
+            bad=bad,
+            records=records,
+        )
+
+
+def comparable(versions: Sequence[Version], live: Version | None, fingerprint: str) -> list[Version]:
+    """Finished versions that a sync can start from: the live one first, then the newest, if they are alike.
+
+    :param versions: all versions, newest first.
+    :param fingerprint: of the index as it is declared now.
+    """
+    alike = [
+        version
+        for version in versions
+        if version.state == "built" and version.fingerprint8 == fingerprint[:8]
+    ]
+    chosen = [version for version in alike if live is not None and version.name == live.name]
+    if alike and alike[0] not in chosen:
+        chosen.append(alike[0])
+    return chosen
+
+
+def unfinished(versions: Sequence[Version], fingerprint: str) -> Version | None:
+    """An interrupted or rejected attempt that is newer than everything finished, and alike: it is gone on with."""
+    for version in versions:
+        if version.state == "built":
+            return None
+        if version.fingerprint8 == fingerprint[:8]:
+            return version
+    return None
+
+
+def superfluous(
+    versions: Sequence[Version], live: Version | None, current: Version, keep: int
+) -> list[Version]:
+    """What may go once ``current`` is finished: surplus finished versions, and attempts older than it.
+
+    The live and the current version always stay.
+    """
+    stays = {current.name, *([live.name] if live else [])}
+    kept = 0
+    gone = []
+    for version in versions:
+        if version.state == "built":
+            kept += 1
+            if kept > keep and version.name not in stays:
+                gone.append(version)
+        elif version.number < current.number and version.name not in stays:
+            gone.append(version)
+    return gone
+
+
+def next_number(versions: Sequence[Version]) -> int:
+    """Number of the next version."""
+    return max((version.number for version in versions), default=0) + 1
