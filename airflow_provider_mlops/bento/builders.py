@@ -142,7 +142,7 @@ class BentoBuilder:
             return environment.existing_environment(str(self._isolation.python))
         return environment.ensure_environment(
             self._isolation.requirements,
-            cache=self._isolation.cache or environment.default_cache(),
+            cache=self._isolation.cache,
             python=self._isolation.python,
             access=self._access,
             child=self._child,

@@ -163,16 +163,12 @@ class ChildProcess:
         process = self._process
         if process is None:
             return
-        deadline = time.monotonic() + self._grace
-        if self._signal_all(process, signal.SIGTERM):
-            while self._alive(process) and time.monotonic() < deadline:
+        for number, patience in ((signal.SIGTERM, self._grace), (signal.SIGKILL, _REAP)):
+            if not self._signal_all(process, number):
+                break
+            deadline = time.monotonic() + patience
+            while (process.poll() is None or _marked(self._marker)) and time.monotonic() < deadline:
                 time.sleep(0.05)
-            self._signal_all(process, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=_REAP)
-
-    def _alive(self, process: subprocess.Popen[bytes]) -> bool:
-        return process.poll() is None or bool(_marked(self._marker))
 
     def _signal_all(self, process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
         """Signal the group and the strays; whether there was anybody."""

@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import tomllib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,7 +226,10 @@ def _packing(folder: Path, options: Mapping[str, Any]) -> _Packing:
 
 
 def _spec(lines: Iterable[str]) -> PathSpec[Any]:
-    return PathSpec.from_lines("gitwildmatch", lines)
+    with warnings.catch_warnings():
+        # Deprecated or not, these are the rules by which BentoML 1.4 chooses.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return PathSpec.from_lines("gitwildmatch", lines)
 
 
 def _lines(options: Mapping[str, Any], key: str) -> list[str]:

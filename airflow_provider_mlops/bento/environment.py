@@ -23,7 +23,7 @@ from pathlib import Path
 
 from airflow_provider_mlops.bento.child_process import ChildProcess, Ended
 from airflow_provider_mlops.bento.errors import EnvironmentBuildFailed, PackageIndexUnreachable
-from airflow_provider_mlops.bento.index_access import IndexAccess
+from airflow_provider_mlops.bento.index_access import IndexAccess, index_access
 from airflow_provider_mlops.errors import StorageUnwritable
 
 #: Changes whenever environments are made differently, so that old ones are not used.
@@ -55,6 +55,10 @@ _NETWORK_TROUBLE = (
     "503 service",
     "504 gateway",
 )
+
+
+def _quiet(_line: str) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,25 +119,30 @@ def existing_environment(python: str | Path) -> Environment:
 
 
 def ensure_environment(
-    requirements: Sequence[str],
+    requirements: Sequence[str] = DEFAULT_REQUIREMENTS,
     *,
-    cache: Path,
-    python: str | None,
-    access: IndexAccess,
-    child: ChildProcess,
-    on_line: Callable[[str], None],
-    timeout: float | None,
+    cache: Path | None = None,
+    python: str | None = None,
+    access: IndexAccess | None = None,
+    child: ChildProcess | None = None,
+    on_line: Callable[[str], None] = _quiet,
+    timeout: float | None = None,
 ) -> Environment:
     """The environment with these requirements: from the cache, else made now.
 
-    :param cache: folder of environments, shared by all builds of this worker.
+    :param cache: folder of environments, shared by all builds of this worker; default: :func:`default_cache`.
     :param python: interpreter that the environment is made from; default: the worker's own.
-    :param access: index variables and credentials for the installer.
+    :param access: index variables and credentials for the installer; default: those of this process.
     :param child: runs the installer, so that it can be killed.
+    :param on_line: gets progress and the installer's output.
+    :param timeout: seconds; ``None``: no limit.
     :raises EnvironmentBuildFailed: the installer failed.
     :raises PackageIndexUnreachable: it failed because of the network.
     :raises StorageUnwritable: the cache folder cannot be written.
     """
+    cache = cache or default_cache()
+    access = access or index_access(os.environ)
+    child = child or ChildProcess()
     uv = find_uv()
     base = python or sys.executable
     wanted = sorted({*requirements, *_NEEDED_BY_BENTOML})
