@@ -144,11 +144,13 @@ __all__ = [
     "XCom",
     "aget_connection",
     "airflow_version",
+    "atask_state",
     "cli_command",
     "conf",
     "get_connection",
     "get_current_context",
     "mask_secret",
+    "task_state",
     "task_state_store",
     "without_retries",
 ]
@@ -213,6 +215,43 @@ def task_state_store(context: Context) -> Any | None:
     with contextlib.suppress(KeyError):
         return context["task_state_store"]  # type: ignore[typeddict-item]
     return None
+
+
+def task_state(dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
+    """State of a task instance now: ``None`` if it is cleared, ``"removed"`` if there is no such one.
+
+    Asks Airflow anew (the state that a running task holds is its own). From the main thread only, and
+    on 3.x never while another call to Airflow is under way.
+    """
+    if AIRFLOW_3:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        states = RuntimeTaskInstance.get_task_states(
+            dag_id=dag_id, map_index=map_index, task_ids=[task_id], run_ids=[run_id]
+        )
+        name = task_id if map_index < 0 else f"{task_id}_{map_index}"
+        state = states.get(run_id, {}).get(name, "removed")
+    else:
+        from airflow.models.taskinstance import TaskInstance
+        from airflow.utils.session import create_session
+
+        # Not the scoped session: this may run in a signal handler that interrupts its owner.
+        with create_session(scoped=False) as session:
+            row = (
+                session.query(TaskInstance.state)
+                .filter_by(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
+                .one_or_none()
+            )
+        state = "removed" if row is None else row[0]
+    return None if state is None else str(getattr(state, "value", state))
+
+
+async def atask_state(dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
+    """:func:`task_state` for a triggerer."""
+    from asgiref.sync import sync_to_async
+
+    state: str | None = await sync_to_async(task_state)(dag_id, run_id, task_id, map_index)
+    return state
 
 
 def cli_command(name: str, help_text: str, run: Any) -> Any:

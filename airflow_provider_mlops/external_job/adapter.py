@@ -12,14 +12,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 
 from airflow_provider_mlops.connection import ConnectionInfo
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 
 class JobState(StrEnum):
@@ -62,7 +62,9 @@ class JobKey:
     @property
     def task_slot(self) -> str:
         """Hash without the epoch: finds the jobs of earlier epochs (superseded by Clear). DNS-label safe."""
-        return "af-" + _hash(self.namespace, self.dag_id, self.run_id, self.task_id, self.map_index, self.nonce)
+        return "af-" + _hash(
+            self.namespace, self.dag_id, self.run_id, self.task_id, self.map_index, self.nonce
+        )
 
     @property
     def slot(self) -> str:
@@ -73,6 +75,13 @@ class JobKey:
 
     def __str__(self) -> str:
         return f"{self.slot}-{self.generation}"
+
+    def to_json(self) -> dict[str, Json]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(**data)
 
 
 def _hash(*parts: str | int) -> str:
@@ -95,11 +104,20 @@ class JobHandle:
     deadline: float | None = None
 
     def to_json(self) -> dict[str, Json]:
-        return {"generation": self.generation, "ref": dict(self.ref), "url": self.url, "deadline": self.deadline}
+        return {
+            "generation": self.generation,
+            "ref": dict(self.ref),
+            "url": self.url,
+            "deadline": self.deadline,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         return cls(data["generation"], data["ref"], data.get("url"), data.get("deadline"))
+
+    def same_job(self, other: JobHandle) -> bool:
+        """Whether both point at one remote job (page and deadline do not count)."""
+        return dict(self.ref) == dict(other.ref)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +197,11 @@ class JobSession(Protocol):
         ...
 
     async def find(self, key: JobKey, since: datetime, *, any_epoch: bool = False) -> Sequence[FoundJob]:
-        """Jobs of ``key.slot`` (with ``any_epoch``: of ``key.task_slot``) created after ``since``, newest first, whatever their state."""
+        """Jobs of ``key.slot`` (with ``any_epoch``: of ``key.task_slot``) created after ``since``, newest first, whatever their state.
+
+        Only jobs that carry the key, never mere evidence: the engine cancels superseded ones. Nothing
+        where the remote does not keep the key.
+        """
         ...
 
     async def status(self, handle: JobHandle) -> JobStatus | None:
@@ -268,12 +290,3 @@ class WatchesMany(Protocol):
     ) -> Mapping[int, JobStatus | None]:
         """States by index into ``handles``; an index that is missing was not learned this time."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Adoption:
-    """What the start-of-attempt table decided, for the log and for tests."""
-
-    action: str
-    handle: JobHandle | None = None
-    cancelled: Sequence[JobHandle] = field(default_factory=tuple)

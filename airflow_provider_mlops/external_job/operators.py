@@ -1,0 +1,476 @@
+"""Base of every operator whose work is a job in another system."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Literal, NoReturn
+
+from airflow_provider_mlops import config
+from airflow_provider_mlops.base.hook import connection_info
+from airflow_provider_mlops.base.operators import MlopsOperator, at_boundary
+from airflow_provider_mlops.compat import (
+    AIRFLOW_3,
+    AirflowTaskTimeout,
+    Context,
+    conf,
+    get_current_context,
+    task_state,
+)
+from airflow_provider_mlops.connection import ConnectionInfo
+from airflow_provider_mlops.errors import InvalidArgument
+from airflow_provider_mlops.external_job import registry
+from airflow_provider_mlops.external_job.adapter import JobAdapter, JobHandle, JobState, Json
+from airflow_provider_mlops.external_job.attempt import attempt_of, job_timeout
+from airflow_provider_mlops.external_job.decision import may_cancel
+from airflow_provider_mlops.external_job.engine import Attempt, Engine, Outcome, Waited
+from airflow_provider_mlops.external_job.errors import AttemptEnded, TriggerBroken
+from airflow_provider_mlops.external_job.events import JobEvent
+from airflow_provider_mlops.external_job.links import URL_KEY, RemoteJobLink
+from airflow_provider_mlops.external_job.pacing import Pace, until
+from airflow_provider_mlops.external_job.portal import Portal, WallClock
+from airflow_provider_mlops.external_job.store import TaskMemory
+from airflow_provider_mlops.external_job.triggers import ExternalJobTrigger
+from airflow_provider_mlops.payloads import SCHEMA
+
+#: XCom key under which one attempt keeps what it needs after a resume.
+NOTE_KEY = "external_job"
+
+#: Airflow 3 sends SIGKILL 5 s after SIGTERM.
+_KILL_SECONDS = 3.0
+#: Airflow's own trigger timeout is only the backstop behind the deadline that the trigger watches.
+_BACKSTOP = 60.0
+#: How often a failing trigger is replaced within one attempt.
+_REDEFERRALS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What an attempt leaves in its own XCom: readable after a resume and in 2.11's on_kill."""
+
+    kind: str
+    adapter: Mapping[str, Any]
+    handle: JobHandle
+    attempt: Attempt
+    redeferrals: int = 0
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "kind": self.kind,
+            "adapter": dict(self.adapter),
+            "handle": self.handle.to_json(),
+            "attempt": self.attempt.to_json(),
+            "redeferrals": self.redeferrals,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> _Note:
+        return cls(
+            data["kind"],
+            data["adapter"],
+            JobHandle.from_json(data["handle"]),
+            Attempt.from_json(data["attempt"]),
+            data["redeferrals"],
+        )
+
+
+@dataclass(slots=True)
+class _Live:
+    """What ``on_kill`` needs, ready beforehand: there is no time to fetch it then."""
+
+    context: Context
+    adapter: JobAdapter
+    connections: Mapping[str, ConnectionInfo]
+    attempt: Attempt
+    portal: Portal
+    handle: JobHandle | None = None
+    redeferrals: int = 0
+
+
+class ExternalJobOperator(MlopsOperator):
+    """Run a job in another system and wait for it: once, however often Airflow starts over.
+
+    A worker, triggerer or scheduler that dies at any moment causes no second job where the remote keeps
+    our key: the retry finds the first one and goes on with it. Clearing the task starts a new job.
+    Subclasses implement :meth:`adapter`, and :meth:`payload` where the default does not fit.
+
+    :param wait_for_completion: ``False``: return as soon as the job is submitted.
+    :param deferrable: wait in the triggerer instead of holding a worker slot
+        (default: ``[operators] default_deferrable``).
+    :param poll_interval: seconds between two looks at a job that has run for a while (default:
+        ``[mlops] poll_interval``).
+    :param timeout: how long one remote job may take from its submission, as timedelta or seconds;
+        ``execution_timeout`` counts too, deferred or not. ``None``: no limit of its own.
+    :param cancel_on_kill: cancel the job when a person ends the task. It never is at a deploy, an
+        eviction or a lost heartbeat.
+    :param cancel_on_timeout: cancel the job when its time is over.
+    :param exactly_once: ``"required"`` fails before any effect where the remote cannot keep our key.
+    """
+
+    template_fields: Sequence[str] = ()
+    operator_extra_links = (RemoteJobLink(),)
+
+    def __init__(
+        self,
+        *,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float | None = None,
+        timeout: timedelta | float | None = None,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = True,
+        exactly_once: Literal["best_effort", "required"] = "best_effort",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+        self.exactly_once = exactly_once
+        self._live: _Live | None = None
+        self._exchanging = False
+        self._kill_waits = False
+        self._killing = False
+
+    # --- for subclasses ------------------------------------------------------------------------------
+
+    def adapter(self, context: Context) -> JobAdapter:
+        """The remote job, from the rendered arguments. Validates them; has no effect on the remote.
+
+        :raises InvalidArgument: an argument is wrong.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.adapter")
+
+    def payload(
+        self, context: Context, *, state: JobState, handle: JobHandle, result: Mapping[str, Json] | None
+    ) -> dict[str, Any]:
+        """What the task returns.
+
+        :param result: the adapter's result; ``None`` with ``wait_for_completion=False`` (unless the job had
+            already ended).
+        """
+        assert self._live is not None
+        return {
+            **(result or {}),
+            "schema": SCHEMA,
+            "kind": self._live.adapter.kind,
+            "state": state.value,
+            "url": handle.url,
+        }
+
+    # --- what Airflow calls --------------------------------------------------------------------------
+
+    def execute(self, context: Context) -> Any:
+        """Submit or find the job, and wait for it or defer."""
+        self._check_arguments()
+        with self._exchange():
+            adapter = self.adapter(context)
+        _check_json(adapter)
+        attempt = attempt_of(
+            context,
+            namespace=config.namespace(),
+            timeout=job_timeout(self.timeout, self.execution_timeout),
+            required=self.exactly_once == "required",
+            run_ids_repeat=not AIRFLOW_3,
+        )
+        with self._alive(context, adapter, attempt) as live:
+            return self._conclude(live, live.portal.run(lambda: self._begin(live)))
+
+    def resume(self, context: Context, event: Any) -> Any:
+        """Called with the trigger's event."""
+        return self._resume(context, JobEvent.from_json(event))
+
+    @at_boundary
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Called by Airflow when a deferred task goes on, also when its trigger timed out or crashed."""
+        if next_method != "__fail__":
+            return super().resume_execution(next_method, next_kwargs, context)
+        note = self._note(context)
+        if note is None:
+            return super().resume_execution(next_method, next_kwargs, context)
+        why = next_kwargs or {}
+        if trace := why.get("traceback"):
+            self.log.warning("The trigger failed:\n%s", "\n".join(trace))
+        return self._resume(
+            context, JobEvent("failed", note.handle, message=str(why.get("error", "unknown")))
+        )
+
+    def on_kill(self) -> None:
+        """Cancel the job if a person ended the task or its time is over; else leave it to the next attempt."""
+        timed_out = isinstance(sys.exception(), AirflowTaskTimeout)
+        if self._exchanging and AIRFLOW_3 and not timed_out:
+            # A second question to the supervisor now would deadlock or swap answers: do it right after.
+            self._kill_waits = True
+            return
+        if not self._killing:
+            self._killing = True
+            try:
+                self._kill(timed_out)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the attempt has to end now
+                self.log.warning("The remote job was not cancelled: %s", error)
+        if AIRFLOW_3 and not timed_out:
+            raise AttemptEnded("Airflow ended this attempt")
+
+    # --- one attempt ---------------------------------------------------------------------------------
+
+    async def _begin(self, live: _Live) -> tuple[Waited, Mapping[str, Json] | None]:
+        """Submit or adopt; then wait, look once, or leave. With a result if the job has been concluded."""
+        async with live.adapter.session(live.connections) as session:
+            engine = self._engine(live, session)
+            memory = self._memory(live)
+            started = await engine.start(live.attempt, memory, lambda handle: self._publish(live, handle))
+            if started.result is not None:
+                return Waited(Outcome.ENDED, started.handle, None), started.result
+            if not self.wait_for_completion:
+                return Waited(Outcome.ACTIVE, started.handle, started.status), None
+            waited = await engine.wait(
+                live.attempt,
+                started.handle,
+                cursor=started.cursor,
+                status=started.status,
+                once=self.deferrable,
+            )
+            return await self._end(live, engine, memory, waited)
+
+    async def _end(
+        self, live: _Live, engine: Engine, memory: TaskMemory, waited: Waited
+    ) -> tuple[Waited, Mapping[str, Json] | None]:
+        live.handle = waited.handle
+        match waited.outcome:
+            case Outcome.ACTIVE:
+                return waited, None
+            case Outcome.DEADLINE:
+                return waited, await engine.give_up(
+                    live.attempt, memory, waited, cancel=self.cancel_on_timeout
+                )
+            case _:
+                return waited, await engine.finish(live.attempt, memory, waited)
+
+    def _conclude(self, live: _Live, ended: tuple[Waited, Mapping[str, Json] | None]) -> Any:
+        waited, result = ended
+        if result is None and self.wait_for_completion:
+            self._defer(live, waited)
+        state = (
+            JobState.SUCCEEDED
+            if result is not None
+            else waited.status.state
+            if waited.status
+            else JobState.PENDING
+        )
+        return self.payload(live.context, state=state, handle=waited.handle, result=result)
+
+    def _resume(self, context: Context, event: JobEvent) -> Any:
+        note = self._note(context)
+        with self._exchange():
+            adapter = registry.rebuild(note.kind, dict(note.adapter)) if note else self.adapter(context)
+        attempt = (
+            note.attempt
+            if note
+            else attempt_of(
+                context,
+                namespace=config.namespace(),
+                timeout=job_timeout(self.timeout, self.execution_timeout),
+                required=False,
+                run_ids_repeat=not AIRFLOW_3,
+            )
+        )
+        redeferrals = note.redeferrals if note else 0
+        with self._alive(context, adapter, attempt) as live:
+            live.handle = event.handle
+            live.redeferrals = redeferrals + 1
+            ended = live.portal.run(lambda: self._look(live, event))
+            if ended[1] is None:
+                if redeferrals >= _REDEFERRALS:
+                    raise TriggerBroken(
+                        f"{adapter.kind}: its trigger stopped {redeferrals + 1} times while the job went on"
+                        + (f"; last: {event.message}" if event.message else ""),
+                        url=event.handle.url,
+                    )
+                self.log.info(
+                    "The job goes on (the trigger said %s %s): deferring again", event.status, event.message
+                )
+                with self._exchange():
+                    self._push_note(live)
+            return self._conclude(live, ended)
+
+    async def _look(self, live: _Live, event: JobEvent) -> tuple[Waited, Mapping[str, Json] | None]:
+        """The event only woke the task: the remote is asked what has become of the job."""
+        async with live.adapter.session(live.connections) as session:
+            engine = self._engine(live, session)
+            waited = await engine.wait(live.attempt, event.handle, cursor=event.cursor, once=True)
+            if waited.status is None and event.status == Outcome.LOST.value:
+                waited = replace(waited, outcome=Outcome.LOST)
+            return await self._end(live, engine, self._memory(live), waited)
+
+    def _defer(self, live: _Live, waited: Waited) -> NoReturn:
+        handle = waited.handle
+        left = until(handle.deadline, time.time())
+        self.defer(
+            trigger=ExternalJobTrigger(
+                kind=live.adapter.kind,
+                home=registry.foreign_home(live.adapter.kind),
+                adapter=dict(live.adapter.to_json()),
+                handle=handle.to_json(),
+                attempt=live.attempt.to_json(),
+                cursor=waited.cursor,
+                poll_interval=self.poll_interval,
+                cancel_on_kill=self.cancel_on_kill,
+            ),
+            method_name="resume",
+            timeout=timedelta(seconds=left + _BACKSTOP) if handle.deadline is not None else None,
+        )
+        raise AssertionError("defer returned")
+
+    # --- helpers -------------------------------------------------------------------------------------
+
+    def _check_arguments(self) -> None:
+        if self.exactly_once not in ("best_effort", "required"):
+            raise InvalidArgument(
+                f"exactly_once is {self.exactly_once!r}", next_step="Use 'best_effort' or 'required'."
+            )
+        limit = job_timeout(self.timeout)
+        if limit is not None and limit <= timedelta(0):
+            raise InvalidArgument(f"timeout is {limit}", next_step="Give a positive duration, or None.")
+        if self.poll_interval is not None and self.poll_interval <= 0:
+            raise InvalidArgument(
+                f"poll_interval is {self.poll_interval}", next_step="Give seconds above zero."
+            )
+
+    @contextmanager
+    def _alive(self, context: Context, adapter: JobAdapter, attempt: Attempt) -> Iterator[_Live]:
+        """The span in which ``on_kill`` can act: connections read, a loop at hand."""
+        with self._exchange():
+            connections = {conn_id: connection_info(conn_id) for conn_id in adapter.conn_ids}
+        portal = Portal()
+        live = _Live(context, adapter, connections, attempt, portal)
+        try:
+            with portal:
+                self._live = live
+                yield live
+        finally:
+            # Airflow calls on_kill after a timeout has left this block, and only then.
+            if not isinstance(sys.exception(), AirflowTaskTimeout):
+                self._live = None
+
+    def _engine(self, live: _Live, session: Any) -> Engine:
+        interval = timedelta(seconds=self.poll_interval) if self.poll_interval else config.poll_interval()
+        return Engine(
+            session,
+            live.adapter.kind,
+            WallClock(),
+            Pace(interval, config.error_budget(), config.retry_after_cap()),
+            live.adapter.settle_time,
+            say=lambda text: self.log.info("%s", text),
+            line=lambda text: self.log.info("%s", text),
+        )
+
+    def _memory(self, live: _Live) -> TaskMemory:
+        return TaskMemory(live.context, live.attempt.key.slot, self._airflow_calls(live))
+
+    def _airflow_calls(self, live: _Live) -> Callable[[Callable[[], Any]], Awaitable[Any]]:
+        def bracketed(call: Callable[[], Any]) -> Any:
+            with self._exchange():
+                return call()
+
+        async def in_main_thread(call: Callable[[], Any]) -> Any:
+            return await live.portal.in_main_thread(lambda: bracketed(call))
+
+        return in_main_thread
+
+    async def _publish(self, live: _Live, handle: JobHandle) -> None:
+        """Make the job known while it runs: for a resume, for on_kill, for the link in the UI."""
+        live.handle = handle
+
+        def push() -> None:
+            self._push_note(live)
+            if handle.url:
+                live.context["ti"].xcom_push(key=URL_KEY, value=handle.url)
+
+        await self._airflow_calls(live)(push)
+
+    def _push_note(self, live: _Live) -> None:
+        assert live.handle is not None
+        note = _Note(live.adapter.kind, live.adapter.to_json(), live.handle, live.attempt, live.redeferrals)
+        live.context["ti"].xcom_push(key=NOTE_KEY, value=note.to_json())
+
+    def _note(self, context: Context) -> _Note | None:
+        ti = context["ti"]
+        with self._exchange():
+            data = ti.xcom_pull(task_ids=ti.task_id, key=NOTE_KEY, map_indexes=ti.map_index)
+        return _Note.from_json(data) if isinstance(data, Mapping) else None
+
+    @contextmanager
+    def _exchange(self) -> Iterator[None]:
+        """Bracket of every call to Airflow; a kill that came meanwhile is carried out at its end."""
+        self._exchanging = True
+        try:
+            yield
+        finally:
+            self._exchanging = False
+        if self._kill_waits:
+            self._kill_waits = False
+            self.on_kill()
+
+    def _kill(self, timed_out: bool) -> None:
+        live = self._live or self._fresh_live(timed_out)
+        if live is None or live.handle is None:
+            self.log.info("No remote job is known to this attempt")
+            return
+        if not (self.cancel_on_timeout if timed_out else self.cancel_on_kill):
+            self.log.info("The remote job goes on, as asked")
+            return
+        if not timed_out:
+            key = live.attempt.key
+            state = task_state(key.dag_id, key.run_id, key.task_id, key.map_index)
+            if not may_cancel(state):
+                self.log.info("The task is %s: the remote job goes on, the next attempt finds it", state)
+                return
+        self.log.info("Cancelling the remote job %s", live.handle.url or dict(live.handle.ref))
+        handle = live.handle
+
+        async def cancel() -> None:
+            async with live.adapter.session(live.connections) as session:
+                await session.cancel(handle)
+
+        if live.portal.open:
+            live.portal.run_briefly(cancel, _KILL_SECONDS)
+        else:
+            with Portal() as portal:
+                portal.run_briefly(cancel, _KILL_SECONDS)
+
+    def _fresh_live(self, timed_out: bool) -> _Live | None:
+        """In a process that has not run the task: 2.11 enforces execution_timeout on a deferred task there.
+
+        On 3.x Airflow may be in the middle of an exchange of its own outside of ``execute``: nothing is asked.
+        """
+        if AIRFLOW_3 and not timed_out:
+            return None
+        context = get_current_context()
+        note = self._note(context)
+        if note is None:
+            return None
+        adapter = registry.rebuild(note.kind, dict(note.adapter))
+        connections = {conn_id: connection_info(conn_id) for conn_id in adapter.conn_ids}
+        return _Live(context, adapter, connections, note.attempt, Portal(), note.handle)
+
+
+def _check_json(adapter: JobAdapter) -> None:
+    """Find out before any effect that the adapter can cross to a triggerer.
+
+    :raises InvalidArgument: it cannot.
+    """
+    data = adapter.to_json()
+    try:
+        copy = json.loads(json.dumps(data))
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"{adapter.kind}: its arguments are not JSON: {error}") from error
+    if registry.rebuild(adapter.kind, copy).to_json() != data:
+        raise InvalidArgument(f"{adapter.kind}: its arguments change when they are stored as JSON")
