@@ -27,15 +27,21 @@ class JobPayload(Payload):
 
 
 class GitlabPipelinePayload(JobPayload):
-    """``kind="gitlab.pipeline"``. Named outputs are further top-level keys of their own."""
+    """``kind="gitlab.pipeline"``. Named outputs are further top-level keys of their own.
 
+    ``status`` is GitLab's own word; ``warnings`` names failed jobs that were allowed to fail; ``tests`` holds
+    the totals of the JUnit reports. What only a finished pipeline has is ``None`` before.
+    """
+
+    status: str
     project: str
     project_id: int
     pipeline_id: int
     ref: str
-    sha: str
+    sha: str | None
     duration: float | None
     warnings: list[str]
+    tests: dict[str, int] | None
 
 
 class BentoPayload(Payload):

@@ -53,7 +53,6 @@ from airflow_provider_mlops.gitlab.pipeline_status import (
 from airflow_provider_mlops.gitlab.pipeline_watch import PipelineWatch
 from airflow_provider_mlops.gitlab.request import PipelineRequest
 from airflow_provider_mlops.http import redact
-from airflow_provider_mlops.payloads import SCHEMA
 
 log = logging.getLogger(__name__)
 
@@ -280,9 +279,7 @@ class PipelineSession:
         pipeline = await self._client.pipeline(pipeline_id_of(handle))
         jobs = await self._client.jobs(pipeline["id"])
         payload: dict[str, Json] = {
-            "schema": SCHEMA,
-            "kind": "gitlab.pipeline",
-            "state": str(pipeline["status"]),
+            "status": str(pipeline["status"]),
             "url": pipeline.get("web_url"),
             "project": str(self._request.project),
             "project_id": pipeline["project_id"],
@@ -291,12 +288,22 @@ class PipelineSession:
             "sha": pipeline["sha"],
             "duration": pipeline.get("duration"),
             "warnings": warnings(jobs),
+            "tests": await self._tests(pipeline["id"]),
         }
         if pipeline["status"] == "success":
             ids = latest(jobs)
             for output in self._outputs:
                 payload[output.name] = read_value(output, await self._file(output, find_job(output, ids)))
         return payload
+
+    async def _tests(self, pipeline_id: int) -> dict[str, Json] | None:
+        try:
+            total = (await self._client.test_summary(pipeline_id)).get("total") or {}
+        except (PermissionDenied, RemoteObjectNotFound):
+            return None
+        if not total.get("count"):
+            return None
+        return {name: total.get(name, 0) for name in ("count", "success", "failed", "skipped", "error")}
 
     async def _file(self, output: Output, job_id: int) -> bytes:
         try:

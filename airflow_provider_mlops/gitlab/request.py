@@ -18,16 +18,6 @@ _MAX_INPUTS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class FileVariable:
-    """A variable that the job sees as the path of a file with this content.
-
-    :param content: text of the file.
-    """
-
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
 class PipelineRequest:
     """One pipeline to start.
 
@@ -81,6 +71,7 @@ class PipelineRequest:
         ref: str,
         inputs: Mapping[str, Any] | None,
         variables: Mapping[str, Any] | None,
+        file_variables: Mapping[str, str] | None,
         secret_variables: Mapping[str, str] | None,
         use_trigger_token: bool,
         key_input: str | None,
@@ -99,26 +90,30 @@ class PipelineRequest:
             )
         if key_input and key_input in given:
             raise InvalidArgument(f"inputs: {key_input!r} is the input that takes the job key")
-        secret = dict(secret_variables or {})
-        plain = dict(variables or {})
-        for name in (*plain, *secret):
+        plain, files, secret = dict(variables or {}), dict(file_variables or {}), dict(secret_variables or {})
+        names = [*plain, *files, *secret]
+        for name in names:
             if not _VARIABLE_NAME.match(name):
                 raise InvalidArgument(f"variables: {name!r} is no name for a variable")
-        if KEY_VARIABLE in plain or KEY_VARIABLE in secret:
-            raise InvalidArgument(f"variables: {KEY_VARIABLE} is the variable that takes the job key")
-        if both := set(plain) & set(secret):
-            raise InvalidArgument(f"variables and secret_variables both hold {sorted(both)}")
-        files = [name for name, value in plain.items() if isinstance(value, FileVariable)]
+            if name == KEY_VARIABLE:
+                raise InvalidArgument(f"variables: {KEY_VARIABLE} is the variable that takes the job key")
+            if names.count(name) > 1:
+                raise InvalidArgument(
+                    f"variables: {name!r} is given twice (variables, file_variables, secret_variables)"
+                )
         if files and use_trigger_token:
             raise InvalidArgument(
-                f"variables: {files} are files, which a trigger token cannot send",
+                f"file_variables: a trigger token cannot send files ({', '.join(files)})",
                 next_step="Use the connection's access token (use_trigger_token=False).",
             )
         return cls(
             project=project,
             ref=ref,
             inputs={name: _json_value(f"inputs[{name!r}]", value) for name, value in given.items()},
-            variables=[_variable(name, value) for name, value in plain.items()],
+            variables=[
+                *(_variable(name, value, "env_var") for name, value in plain.items()),
+                *(_variable(name, value, "file") for name, value in files.items()),
+            ],
             secret_variables=secret,
             use_trigger_token=use_trigger_token,
             key_input=key_input,
@@ -138,10 +133,8 @@ def _json_value(label: str, value: Any) -> Json:
     return decoded
 
 
-def _variable(name: str, value: Any) -> dict[str, str]:
-    if isinstance(value, FileVariable):
-        return {"key": name, "value": value.content, "variable_type": "file"}
-    return {"key": name, "value": variable_text(name, value), "variable_type": "env_var"}
+def _variable(name: str, value: Any, variable_type: str) -> dict[str, str]:
+    return {"key": name, "value": variable_text(name, value), "variable_type": variable_type}
 
 
 def variable_text(name: str, value: Any) -> str:
