@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import runpy
 import shlex
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_mlops.compat import Connection
+from airflow_provider_mlops.compat import AIRFLOW_3, Connection
 from airflow_provider_mlops.get_provider_info import CONNECTION_TYPES
 
 SNIPPETS = Path(__file__).parents[2] / "docs" / "snippets"
@@ -99,6 +100,13 @@ def test_airflow_reads_the_configuration(path, read):
 @pytest.mark.parametrize("stem", REFUSED)
 def test_a_wrong_executor_line_is_refused(stem, read):
     assert read[stem]["refused"]
+
+
+@pytest.mark.skipif(not AIRFLOW_3, reason="the example is written for Airflow 3")
+def test_a_task_chooses_one_of_several_executors():
+    snippet = runpy.run_path(str(SNIPPETS / "executor_per_task.py"))
+    tasks = snippet["two_executors"]().task_dict
+    assert {name: task.executor for name, task in tasks.items()} == {"train": "KubernetesExecutor", "report": None}
 
 
 def test_connections_from_the_environment_are_of_our_types_and_complete():
