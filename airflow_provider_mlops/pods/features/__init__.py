@@ -1,0 +1,1 @@
+"""What a recipe is composed of: one small module per feature."""

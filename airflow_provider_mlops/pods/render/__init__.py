@@ -1,0 +1,1 @@
+"""From a plain pod to what Airflow's Kubernetes provider takes."""
