@@ -56,7 +56,7 @@ class TestReport:
 
 
 def _matching(folder: Path, pattern: str) -> Iterator[Path]:
-    pattern = pattern.strip().removeprefix("./").rstrip("/")
+    pattern = pattern.strip().removeprefix(f"{folder}/").removeprefix("./").rstrip("/")
     if not pattern or pattern.startswith(("/", "..")):
         return
     matches = [folder] if pattern in (".", "**") else folder.glob(pattern)
@@ -81,7 +81,7 @@ def collect(folder: Path, patterns: Iterable[str], exclude: Iterable[str] = ()) 
 def archive(files: Mapping[str, Path | bytes]) -> bytes:
     """A zip of files, with their modes."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zipped:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as zipped:
         for name, content in files.items():
             if isinstance(content, Path):
                 zipped.write(content, name)

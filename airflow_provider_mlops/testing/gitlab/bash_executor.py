@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import shlex
-import shutil
 import subprocess
 import threading
 import time
@@ -17,6 +16,7 @@ from typing import IO, Literal
 
 from airflow_provider_mlops.testing.gitlab import artifacts, processes, reaper
 from airflow_provider_mlops.testing.gitlab.artifacts import StoredArtifact
+from airflow_provider_mlops.testing.gitlab.ci_variables import expand
 from airflow_provider_mlops.testing.gitlab.executors import JobRun, Outcome
 
 INITIAL_CONFIG = """\
@@ -128,8 +128,6 @@ class BashExecutor:
             return self._run(run, scratch)
         finally:
             run.trace.flush()
-            shutil.rmtree(scratch, ignore_errors=True)
-            shutil.rmtree(run.workdir, ignore_errors=True)
 
     def _run(self, run: JobRun, scratch: Path) -> Outcome:
         trace = run.trace
@@ -248,7 +246,7 @@ class BashExecutor:
         if spec.when != "always" and (spec.when == "on_failure") is (status == "success"):
             kept = {}
         else:
-            kept = artifacts.collect(run.workdir, spec.paths, spec.exclude)
+            kept = artifacts.collect(run.workdir, _expanded(run, spec.paths), _expanded(run, spec.exclude))
         problem = None
         with _section(
             run,
@@ -257,13 +255,18 @@ class BashExecutor:
         ):
             if kept:
                 content = artifacts.archive(kept)
-                outcome.artifacts.append(StoredArtifact("archive", f"{spec.name}.zip", content))
+                outcome.artifacts.append(
+                    StoredArtifact("archive", f"{expand(spec.name, run.variables)}.zip", content)
+                )
                 trace.write(f"Found {len(kept)} matching artifact files and directories\n")
             elif spec.paths:
                 trace.write(f"WARNING: {', '.join(spec.paths)}: no matching files.\n", "E")
             # Reports are uploaded whatever the result.
             for kind, patterns in spec.reports.items():
-                files = [path.read_bytes() for path in artifacts.collect(run.workdir, patterns).values()]
+                files = [
+                    path.read_bytes()
+                    for path in artifacts.collect(run.workdir, _expanded(run, patterns)).values()
+                ]
                 if not files:
                     continue
                 outcome.artifacts.append(StoredArtifact(kind, f"{kind}.gz", b"\n".join(files)))
@@ -277,6 +280,10 @@ class BashExecutor:
                             f'Uploading artifacts as "dotenv" to coordinator... 400 Bad Request: {error}'
                         )
         return problem
+
+
+def _expanded(run: JobRun, patterns: tuple[str, ...]) -> list[str]:
+    return [expand(pattern, run.variables) for pattern in patterns]
 
 
 def _copy(pipe: IO[bytes], run: JobRun, stream: str) -> None:

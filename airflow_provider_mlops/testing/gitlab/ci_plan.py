@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -104,30 +105,30 @@ def _strings(value: Any) -> tuple[str, ...]:
     return (str(value),)
 
 
+def _scalar(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _variables(value: Any) -> dict[str, str]:
     plain = {
         str(name): entry.get("value", "") if isinstance(entry, Mapping) else entry
         for name, entry in (value or {}).items()
     }
-    return {
-        name: str(entry).lower() if isinstance(entry, bool) else str(entry) for name, entry in plain.items()
-    }
+    return {name: _scalar(entry) for name, entry in plain.items()}
 
 
-def _artifacts(value: Any, variables: Mapping[str, str]) -> ArtifactSpec | None:
+def _artifacts(value: Any) -> ArtifactSpec | None:
     if not value:
         return None
-
-    def paths(entry: Any) -> tuple[str, ...]:
-        return tuple(expand(item, variables) for item in _strings(entry))
-
     return ArtifactSpec(
-        name=expand(str(value.get("name", "artifacts")), variables),
-        paths=paths(value.get("paths")),
-        exclude=paths(value.get("exclude")),
+        name=str(value.get("name", "artifacts")),
+        paths=_strings(value.get("paths")),
+        exclude=_strings(value.get("exclude")),
         when=value.get("when", "on_success"),
         reports={
-            kind: paths(entry)
+            kind: _strings(entry)
             for kind, entry in (value.get("reports") or {}).items()
             if not isinstance(entry, Mapping)
         },
@@ -200,6 +201,14 @@ def _allow_failure(value: Any) -> tuple[bool, frozenset[int]]:
     return bool(value), frozenset()
 
 
+def _refuse_circles(jobs: Sequence[JobSpec]) -> None:
+    waits = {spec.name: {need.job for need in spec.needs or ()} for spec in jobs}
+    try:
+        graphlib.TopologicalSorter(waits).prepare()
+    except graphlib.CycleError as error:
+        raise ConfigError("The pipeline has circular dependencies: " + ", ".join(error.args[1])) from error
+
+
 class _Planner:
     def __init__(self, tree: ci_yaml.CiTree, context: PlanContext) -> None:
         self.tree = tree
@@ -259,7 +268,6 @@ class _Planner:
         if when == "never":
             return None
         allow_failure, codes = _allow_failure(allowed)
-        known = self._known(variables)
         dependencies = raw.get("dependencies")
         return JobSpec(
             name=name,
@@ -273,7 +281,7 @@ class _Planner:
             when=cast("When", when),
             allow_failure=allow_failure,
             allow_failure_codes=codes,
-            artifacts=_artifacts(raw.get("artifacts"), known),
+            artifacts=_artifacts(raw.get("artifacts")),
             retry=_retry(raw.get("retry")),
             timeout=seconds(raw["timeout"]) if raw.get("timeout") else None,
             start_in=seconds(start_in) if start_in else 0.0,
@@ -294,6 +302,7 @@ class _Planner:
         if not any(spec.stage not in (".pre", ".post") for spec in planned):
             raise ConfigError(NO_JOBS)
         resolved = [self._with_needs(spec, names) for spec in planned]
+        _refuse_circles(resolved)
         return sorted(resolved, key=lambda spec: spec.stage_index)
 
     def _with_needs(self, spec: JobSpec, names: Mapping[str, list[str]]) -> JobSpec:

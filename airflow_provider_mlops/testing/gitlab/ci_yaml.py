@@ -127,7 +127,11 @@ def _extended(name: str, tree: Mapping[str, Any], trail: tuple[str, ...] = ()) -
         raise ConfigError(f"{trail[0]}: circular dependency detected in `extends`")
     job = tree.get(name)
     if not isinstance(job, dict):
-        raise ConfigError(f"{trail[-1] if trail else name}: unknown keys in `extends` ({name})")
+        raise ConfigError(
+            f"{trail[-1]}: unknown keys in `extends` ({name})"
+            if trail
+            else f"jobs:{name} config should be a hash"
+        )
     parents = job.get("extends", [])
     merged: dict[str, Any] = {}
     for parent in [parents] if isinstance(parents, str) else parents:

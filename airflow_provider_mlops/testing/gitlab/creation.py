@@ -51,8 +51,8 @@ class Creator:
             raise ConfigError(TOO_MANY)
         if variables and self.knobs.variables_forbidden and upstream is None:
             raise ConfigError(VARIABLES_FORBIDDEN)
-        sha = project.repository.resolve(ref)
-        if sha is None or ref == sha:
+        sha = project.repository.resolve_ref(ref)
+        if sha is None:
             raise ConfigError("Reference not found")
         tag = project.repository.is_tag(ref)
         predefined = environment.of_creation(

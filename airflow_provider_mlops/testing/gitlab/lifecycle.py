@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from pathlib import Path
 
 from airflow_provider_mlops.testing.gitlab import environment, statuses
 from airflow_provider_mlops.testing.gitlab.clock import Clock
@@ -216,11 +218,14 @@ class Lifecycle:
             sources = [other for other in sources if other.name in job.spec.dependencies]
         return sources
 
+    def _builds(self, job: Job) -> Path:
+        return self.store.root / "builds" / str(job.id)
+
     def _job_run(self, job: Job) -> JobRun:
         project = job.pipeline.project
         sources = self._sources(job)
         dotenv = {name: value for source in sources for name, value in source.dotenv.items()}
-        workdir = self.store.root / "builds" / str(job.id) / project.path
+        workdir = self._builds(job) / project.path
 
         def show_status(status: str) -> None:
             with self.store.lock:
@@ -257,6 +262,8 @@ class Lifecycle:
         except Exception:  # noqa: BLE001  a broken runner is a job's failure, and the log tells why
             job.trace.write(traceback.format_exc(), "E")
             outcome = Outcome("failed", "runner_system_failure")
+        # What a job may not remove (a folder it made read-only) stays until the root is removed.
+        shutil.rmtree(self._builds(job), ignore_errors=True)
         with self.store.lock:
             self._threads.pop(job.id, None)
             self._finish(job, outcome)

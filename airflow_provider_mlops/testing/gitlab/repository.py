@@ -52,6 +52,7 @@ class Repository:
     def __init__(self, folder: Path, default_branch: str = "main") -> None:
         self.folder = folder
         self._lock = threading.RLock()
+        self._commits: dict[str, Commit] = {}
         if not (folder / ".git").exists():
             folder.mkdir(parents=True, exist_ok=True)
             self.git("init", "-q", "-b", default_branch)
@@ -78,16 +79,25 @@ class Repository:
             raise RepositoryError(done.stderr.decode(errors="replace").strip())
         return done.stdout
 
-    def resolve(self, name: str) -> str | None:
-        """The commit a branch, tag or sha names, or None."""
-        for candidate in (f"refs/heads/{name}", f"refs/tags/{name}", name):
-            if candidate.startswith("-"):
-                continue
+    def _first_commit(self, *names: str) -> str | None:
+        for name in names:
             try:
-                return self.git("rev-parse", "--verify", "-q", f"{candidate}^{{commit}}").decode().strip()
+                return (
+                    self.git("rev-parse", "--verify", "-q", "--end-of-options", f"{name}^{{commit}}")
+                    .decode()
+                    .strip()
+                )
             except RepositoryError:
                 continue
         return None
+
+    def resolve_ref(self, name: str) -> str | None:
+        """The commit of a branch or tag, or None."""
+        return self._first_commit(f"refs/heads/{name}", f"refs/tags/{name}")
+
+    def resolve(self, name: str) -> str | None:
+        """The commit a branch, tag or sha names, or None."""
+        return self.resolve_ref(name) or self._first_commit(name)
 
     def is_tag(self, name: str) -> bool:
         """Whether the name is a tag and not a branch."""
@@ -119,11 +129,13 @@ class Repository:
             return None
 
     def commit_of(self, sha: str) -> Commit:
-        """A commit's facts."""
+        """A commit's facts; commits never change, so each is read once."""
+        if sha in self._commits:
+            return self._commits[sha]
         form = "%H%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B"
         fields = self.git("log", "-1", f"--format={form}", sha).decode(errors="replace").split("\0")
         sha, parents, author, author_email, authored, committer, committer_email, committed, message = fields
-        return Commit(
+        self._commits[sha] = Commit(
             id=sha,
             parents=tuple(parents.split()),
             author_name=author,
@@ -134,6 +146,7 @@ class Repository:
             committed_date=committed,
             message=message.rstrip("\n"),
         )
+        return self._commits[sha]
 
     def last_commit_touching(self, sha: str, path: str) -> str | None:
         """The newest commit up to ``sha`` that changed ``path``."""

@@ -10,7 +10,7 @@ from types import FrameType
 from airflow_provider_mlops.testing.gitlab.server import GitlabStandIn
 
 
-def serve(*, port: int, root: str) -> int:
+def serve(*, port: int, root: str, project: str) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, then leave nothing running.
 
     When ready it prints one JSON line: ``url``, ``token``, ``trigger_token``, ``project`` (full path),
@@ -18,6 +18,7 @@ def serve(*, port: int, root: str) -> int:
 
     :param port: 0 picks a free one.
     :param root: Folder for repositories and job folders; repositories found there are used again.
+    :param project: Full path of the project that is there from the start.
     :returns: 0.
     """
     stop = threading.Event()
@@ -27,7 +28,7 @@ def serve(*, port: int, root: str) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, ask_to_stop)
-    with GitlabStandIn(root, port=port) as server:
+    with GitlabStandIn(root, port=port, project=project) as server:
         ready = {
             "url": server.url,
             "token": server.token,

@@ -28,7 +28,7 @@ class Need:
 
 @dataclass(frozen=True)
 class ArtifactSpec:
-    """The ``artifacts`` keyword; reports map a report type to its patterns."""
+    """The ``artifacts`` keyword; reports map a report type to its patterns. Nothing is expanded yet."""
 
     name: str = "artifacts"
     paths: tuple[str, ...] = ()

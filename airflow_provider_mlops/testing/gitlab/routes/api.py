@@ -148,6 +148,8 @@ def authenticate(api: Api, request: Request, route: Route) -> tuple[User | None,
 def dispatch(api: Api, routes: list[Route], request: Request) -> Response:
     """Answer a request; every refusal becomes a response too."""
     path = request.path.removeprefix("/api/v4")
+    if path == request.path:
+        return Response(404, {"error": "404 Not Found"})
     allowed = False
     for route in routes:
         match = route.compiled.fullmatch(path)
