@@ -46,10 +46,14 @@ def measure(runs: int) -> dict[str, float]:
         command = [sys.executable, "-c", PROGRAM]
         # The first process writes byte code and airflow.cfg; it is not counted.
         results = [
-            json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+            json.loads(
+                subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+            )
             for _ in range(runs + 1)
         ][1:]
-    best: dict[str, float] = min(results, key=lambda figures: sum(figures.values()) - figures["import airflow"])
+    best: dict[str, float] = min(
+        results, key=lambda figures: sum(figures.values()) - figures["import airflow"]
+    )
     return best
 
 
@@ -68,7 +72,9 @@ def report(seconds: dict[str, float]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=5, help="fresh processes to measure (default: 5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     args = parser.parse_args()

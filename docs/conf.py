@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="mlops-docs-")
 sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
 
-from airflow_provider_mlops import __version__
+from airflow_provider_mlops import __version__  # noqa: E402
 
 project = "airflow-provider-mlops"
 author = "The airflow-provider-mlops authors"

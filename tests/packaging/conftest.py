@@ -26,10 +26,17 @@ class Interpreter:
 
     def run(self, *words: str, check: bool = True, timeout: float = 100) -> subprocess.CompletedProcess[str]:
         """Run ``python words...``; standard error is shown when it fails."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))}
+        env = {
+            name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))
+        }
         env |= {"AIRFLOW_HOME": str(self.home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", **self.environment}
         done = subprocess.run(
-            [str(self.python), *words], cwd=self.home, env=env, capture_output=True, text=True, timeout=timeout
+            [str(self.python), *words],
+            cwd=self.home,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
@@ -54,7 +61,9 @@ def uv() -> str:
 def wheel(uv: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from this source tree."""
     folder = tmp_path_factory.mktemp("dist")
-    subprocess.run([uv, "build", "--quiet", "--wheel", "--out-dir", str(folder), str(ROOT)], check=True, timeout=110)
+    subprocess.run(
+        [uv, "build", "--quiet", "--wheel", "--out-dir", str(folder), str(ROOT)], check=True, timeout=110
+    )
     (built,) = folder.glob("*.whl")
     return built
 
@@ -66,13 +75,11 @@ def clean_installation(uv: str, wheel: Path, tmp_path_factory: pytest.TempPathFa
         pytest.skip(f"no constraints for Airflow {airflow_version}")
     folder = tmp_path_factory.mktemp("clean")
     python = folder / "venv" / "bin" / "python"
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder / "venv")], check=True, timeout=60)
     subprocess.run(
-        [uv, "pip", "install", "--quiet", "--python", str(python), "--constraint", str(CONSTRAINTS)]
-        + [str(wheel), f"apache-airflow=={airflow_version}"],
-        check=True,
-        timeout=600,
+        [uv, "venv", "--quiet", "--python", sys.executable, str(folder / "venv")], check=True, timeout=60
     )
+    install = [uv, "pip", "install", "--quiet", "--python", str(python), "--constraint", str(CONSTRAINTS)]
+    subprocess.run([*install, str(wheel), f"apache-airflow=={airflow_version}"], check=True, timeout=600)
     home = folder / "home"
     home.mkdir()
     return Interpreter(python, home)

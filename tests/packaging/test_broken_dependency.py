@@ -19,7 +19,9 @@ def broken(interpreter, tmp_path_factory):
     """This environment, where every one of these modules raises when it is imported."""
     folder: Path = tmp_path_factory.mktemp("broken")
     for name in DEPENDENCIES:
-        (folder / f"{name}.py").write_text("raise OSError('libbroken.so.1: cannot open shared object file')\n")
+        (folder / f"{name}.py").write_text(
+            "raise OSError('libbroken.so.1: cannot open shared object file')\n"
+        )
     return dataclasses.replace(interpreter, environment={"PYTHONPATH": str(folder)})
 
 

@@ -44,7 +44,9 @@ def test_the_package_comes_from_the_wheel(clean_installation):
 def test_the_provider_is_listed(clean_installation):
     done = clean_installation.run("-m", "airflow", "providers", "list", "--output", "json")
     (rows,) = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("[{"))
-    assert {"airflow-provider-mlops": __version__}.items() <= {row["package_name"]: row["version"] for row in rows}.items()
+    assert {"airflow-provider-mlops": __version__}.items() <= {
+        row["package_name"]: row["version"] for row in rows
+    }.items()
 
 
 def test_the_command_line_answers_without_extras(clean_installation):

@@ -106,7 +106,10 @@ def test_a_wrong_executor_line_is_refused(stem, read):
 def test_a_task_chooses_one_of_several_executors():
     snippet = runpy.run_path(str(SNIPPETS / "executor_per_task.py"))
     tasks = snippet["two_executors"]().task_dict
-    assert {name: task.executor for name, task in tasks.items()} == {"train": "KubernetesExecutor", "report": None}
+    assert {name: task.executor for name, task in tasks.items()} == {
+        "train": "KubernetesExecutor",
+        "report": None,
+    }
 
 
 def test_connections_from_the_environment_are_of_our_types_and_complete():

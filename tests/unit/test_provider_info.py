@@ -63,10 +63,14 @@ def test_package_name_is_the_canonical_distribution_name():
     assert INFO["versions"] == [__version__]
 
 
-@pytest.mark.skipif(not AIRFLOW_3_3, reason="Only Airflow 3.3 and later describe connection fields in a schema")
+@pytest.mark.skipif(
+    not AIRFLOW_3_3, reason="Only Airflow 3.3 and later describe connection fields in a schema"
+)
 @pytest.mark.parametrize("entry", CONNECTION_TYPES, ids=lambda entry: entry["connection-type"])
 def test_connection_form_satisfies_the_stricter_schema_of_provider_yaml(entry):
-    jsonschema.validate(entry, _schema("provider.yaml.schema.json")["properties"]["connection-types"]["items"])
+    jsonschema.validate(
+        entry, _schema("provider.yaml.schema.json")["properties"]["connection-types"]["items"]
+    )
 
 
 @pytest.mark.parametrize("entry", CONNECTION_TYPES, ids=lambda entry: entry["connection-type"])
@@ -147,6 +151,8 @@ def test_loading_the_entry_point_imports_neither_airflow_nor_anything_heavy():
         "from airflow_provider_mlops.get_provider_info import get_provider_info; get_provider_info()\n"
         "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
     added = set(done.stdout.split())
     assert added - set(sys.stdlib_module_names) == {"airflow_provider_mlops"}
