@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector.chunking import WholeText
-from airflow_provider_mlops.vector.documents import Chunk
+from airflow_provider_mlops.vector.documents import Chunk, vector_problem
 from airflow_provider_mlops.vector.embedding import RowMaker
-from airflow_provider_mlops.vector.errors import GateRejected
+from airflow_provider_mlops.vector.errors import GateRejected, GoldenQueriesInvalid
 from airflow_provider_mlops.vector.gate import Gate, GateReport, GoldenQuery, judge, rejection
 from airflow_provider_mlops.vector.sources import Source
 from airflow_provider_mlops.vector.spec import VectorIndex
@@ -29,6 +29,9 @@ from airflow_provider_mlops.vector.sync_plan import (
     unfinished,
 )
 from airflow_provider_mlops.vector.verify import check_contents, heal
+
+if TYPE_CHECKING:
+    import numpy as np
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +219,9 @@ class _Run:
         if not self.options.gate:
             return None
         gate, queries = self.options.gate
-        report = judge(gate, queries, [self._answer(snapshot, query, gate.k) for query in queries])
+        per_document = 1 if isinstance(self.index.chunker, WholeText) else _HITS_PER_DOCUMENT
+        answers = snapshot.search(self._query_vectors(queries), gate.k * per_document)
+        report = judge(gate, queries, [list(dict.fromkeys(hit.doc for hit in hits)) for hits in answers])
         log.info("Version %s: gate %s", version.name, report.to_json())
         return report
 
@@ -224,15 +229,22 @@ class _Run:
         assert self.options.gate is not None
         return rejection(self.index.name, version.name, self.options.gate[0], report)
 
-    def _answer(self, snapshot: Snapshot, query: GoldenQuery, k: int) -> list[str]:
+    def _query_vectors(self, queries: Sequence[GoldenQuery]) -> np.ndarray:
         import numpy as np
 
-        if query.vector is not None:
-            vector = np.asarray(query.vector, dtype=np.float32)
-        else:
-            vector = self.index.embedder.embed_query(query.query)
-        per_document = 1 if isinstance(self.index.chunker, WholeText) else _HITS_PER_DOCUMENT
-        return list(dict.fromkeys(hit.doc for hit in snapshot.search(vector, k * per_document)))
+        embedder = self.index.embedder
+        vectors = [
+            embedder.embed_query(query.query)
+            if query.vector is None
+            else np.array(query.vector, dtype=np.float32)
+            for query in queries
+        ]
+        for query, vector in zip(queries, vectors, strict=True):
+            if problem := vector_problem(vector.tolist(), embedder.dimension):
+                raise GoldenQueriesInvalid(
+                    f"Index {self.index.name!r}: the vector of golden query {query.query[:60]!r} {problem}"
+                )
+        return np.stack(vectors)
 
     def _finish(
         self,

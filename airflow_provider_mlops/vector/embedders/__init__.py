@@ -8,12 +8,24 @@ from typing import Any
 
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector.embedders.base import Embedder
+from airflow_provider_mlops.vector.embedders.callable import CallableEmbedder
 from airflow_provider_mlops.vector.embedders.hash import HashEmbedder
 from airflow_provider_mlops.vector.embedders.precomputed import PrecomputedVectors
 
-__all__ = ["Embedder", "HashEmbedder", "PrecomputedVectors", "embedder_from_json", "embedder_to_json"]
+__all__ = [
+    "CallableEmbedder",
+    "Embedder",
+    "HashEmbedder",
+    "PrecomputedVectors",
+    "embedder_from_json",
+    "embedder_to_json",
+]
 
-EMBEDDERS: dict[str, type[Any]] = {"hash": HashEmbedder, "precomputed": PrecomputedVectors}
+EMBEDDERS: dict[str, type[Any]] = {
+    "callable": CallableEmbedder,
+    "hash": HashEmbedder,
+    "precomputed": PrecomputedVectors,
+}
 
 
 def embedder_to_json(embedder: Embedder) -> dict[str, Any]:

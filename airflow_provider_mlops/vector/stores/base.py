@@ -125,8 +125,8 @@ class Snapshot(Protocol):
     def rows(self, ids: Sequence[str]) -> dict[str, Row]:
         """Those of the chunks that exist, whole, by id."""
 
-    def search(self, vector: np.ndarray, k: int) -> list[Hit]:
-        """The ``k`` nearest chunks."""
+    def search(self, vectors: np.ndarray, k: int) -> list[list[Hit]]:
+        """The ``k`` nearest chunks of each query; ``vectors`` has one row per query."""
 
     def search_text(self, text: str, k: int) -> list[Hit]:
         """The ``k`` best chunks by BM25.

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 LIVE = "live"
 _REJECTED = "rejected_"
+_QUERIES_PER_SCAN = 100
 
 
 def open_lance(index: str, *, uri: str | None, connection: ConnectionInfo | None) -> LanceStore:
@@ -78,6 +79,7 @@ def open_lance(index: str, *, uri: str | None, connection: ConnectionInfo | None
         raise InvalidArgument(f"Index {index!r}: no LanceDB location", next_step="Set uri or conn_id.")
     # LanceDB's Rust part writes warnings past Python's logging, straight into the task log.
     os.environ.setdefault("LANCEDB_LOG", "error")
+    os.environ.setdefault("RUST_LOG", "error")
     try:
         import lancedb
     except ImportError as error:
@@ -145,11 +147,19 @@ class LanceSnapshot:
                 found[fixed["id"]] = Row(**fixed, properties=row, vector=np.array(vector))
         return found
 
-    def search(self, vector: np.ndarray, k: int) -> list[Hit]:
+    def search(self, vectors: np.ndarray, k: int) -> list[list[Hit]]:
         """The nearest chunks; every chunk is compared, so none can be missed."""
-        with translated(self._index):
-            query = self._table.search(vector).distance_type(self._meta["metric"])
-            return [to_hit(row) for row in query.select([*self._columns(), "_distance"]).limit(k).to_list()]
+        answers: list[list[Hit]] = [[] for _ in vectors]
+        columns = [*self._columns(), "_distance"]
+        for start in range(0, len(vectors), _QUERIES_PER_SCAN):
+            part = vectors[start : start + _QUERIES_PER_SCAN]
+            with translated(self._index):
+                query = self._table.search(part).distance_type(self._meta["metric"])
+                found = query.select(columns).limit(k).to_list()
+            for row in sorted(found, key=lambda row: row["_distance"]):
+                # LanceDB numbers the queries only where there are several.
+                answers[start + row.pop("query_index", 0)].append(to_hit(row))
+        return answers
 
     def search_text(self, text: str, k: int) -> list[Hit]:
         """The best chunks by BM25."""

@@ -1,0 +1,368 @@
+"""Weaviate: one collection per version, and an alias under the index's name.
+
+Readers use the alias and nothing else; writers use the collection's own name, because a write through an
+alias that moves is split between two collections. Auto-schema is never relied on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_mlops.connection import ConnectionInfo
+from airflow_provider_mlops.vector.errors import (
+    ActivationFailed,
+    IndexNameTaken,
+    VersionIncomplete,
+    VersionMissing,
+    WritesUnconfirmed,
+)
+from airflow_provider_mlops.vector.stores import weaviate_batch
+from airflow_provider_mlops.vector.stores.base import (
+    Hit,
+    Layout,
+    Lease,
+    Row,
+    Version,
+    Written,
+    is_version_name,
+)
+from airflow_provider_mlops.vector.stores.weaviate_batch import IN_FLIGHT, VECTOR_NAME
+from airflow_provider_mlops.vector.stores.weaviate_client import connect, translated
+from airflow_provider_mlops.vector.stores.weaviate_registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from weaviate import WeaviateClient
+
+_FIXED = ("doc", "ordinal", "digest", "text")
+# The server deletes at most 10,000 objects per call; message sizes bound the others.
+_IDS_PER_DELETE = 1000
+_IDS_PER_FETCH = 250
+_SCAN_PAGE = 1000
+# How many neighbours are looked through for a chunk, in steps; only equal vectors crowd it out.
+_NEIGHBOURS = (5, 100, 1000)
+_TIE = 1e-5
+#: Seconds that a server with asynchronous indexing gets to empty its queue.
+QUEUE_SECONDS = 3600.0
+
+
+def open_weaviate(index: str, *, connection: ConnectionInfo) -> WeaviateStore:
+    """Connect to the server that holds the index. Raises as :func:`.weaviate_client.connect`."""
+    return WeaviateStore(connect(connection), index)
+
+
+class WeaviateSnapshot:
+    """One collection, for reading. See :class:`~airflow_provider_mlops.vector.stores.base.Snapshot`."""
+
+    def __init__(self, client: WeaviateClient, physical: str) -> None:
+        self._client = client
+        self._physical = physical
+        self._collection = client.collections.use(physical)
+
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(f"Collection {self._physical!r}")
+
+    def count(self) -> int:
+        """Number of chunks."""
+        with self._translated():
+            return self._collection.aggregate.over_all(total_count=True).total_count or 0
+
+    def scan(self) -> Iterator[tuple[str, str, str]]:
+        """Every chunk as (id, document key, digest)."""
+        with self._translated():
+            for item in self._collection.iterator(return_properties=["doc", "digest"], cache_size=_SCAN_PAGE):
+                yield str(item.uuid), str(item.properties["doc"]), str(item.properties["digest"])
+
+    def rows(self, ids: Sequence[str]) -> dict[str, Row]:
+        """Those of the chunks that exist, by id."""
+        import numpy as np
+
+        found: dict[str, Row] = {}
+        for start in range(0, len(ids), _IDS_PER_FETCH):
+            part = ids[start : start + _IDS_PER_FETCH]
+            with self._translated():
+                answer = self._collection.query.fetch_objects_by_ids(
+                    part, limit=len(part), include_vector=True
+                )
+            for item in answer.objects:
+                values: dict[str, Any] = dict(item.properties)
+                fixed = {name: values.pop(name) for name in _FIXED}
+                vector = np.asarray(item.vector.get(VECTOR_NAME, ()), dtype=np.float32)
+                row = Row(id=str(item.uuid), **fixed, properties=values, vector=vector)
+                found[row.id] = row
+        return found
+
+    def search(self, vectors: np.ndarray, k: int) -> list[list[Hit]]:
+        """The nearest chunks, by the server's approximate index."""
+        with (
+            ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-search") as threads,
+            self._translated(),
+        ):
+            return list(threads.map(lambda vector: self._near(vector, k), vectors))
+
+    def _near(self, vector: np.ndarray, k: int) -> list[Hit]:
+        from weaviate.classes.query import MetadataQuery
+
+        answer = self._collection.query.near_vector(
+            vector.tolist(), limit=k, target_vector=VECTOR_NAME, return_metadata=MetadataQuery(distance=True)
+        )
+        return [_hit(item) for item in answer.objects]
+
+    def search_text(self, text: str, k: int) -> list[Hit]:
+        """The best chunks by BM25."""
+        from weaviate.classes.query import MetadataQuery
+
+        with self._translated():
+            answer = self._collection.query.bm25(
+                text, query_properties=["text"], limit=k, return_metadata=MetadataQuery(score=True)
+            )
+        return [_hit(item) for item in answer.objects]
+
+
+class WeaviateBuild(WeaviateSnapshot):
+    """One collection, for writing. See :class:`~airflow_provider_mlops.vector.stores.base.Build`."""
+
+    def __init__(self, client: WeaviateClient, registry: Registry, version: Version) -> None:
+        super().__init__(client, version.physical)
+        self._registry = registry
+        self.version = version
+
+    def upsert(self, rows: Sequence[Row]) -> Written:
+        """Several small requests at a time."""
+        with self._translated():
+            return weaviate_batch.upsert(self._client, self._physical, rows)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """In parts, each repeated until the server finds nothing more."""
+        from weaviate.classes.query import Filter
+
+        for start in range(0, len(ids), _IDS_PER_DELETE):
+            condition = Filter.by_id().contains_any(ids[start : start + _IDS_PER_DELETE])
+            with self._translated():
+                while (answer := self._collection.data.delete_many(where=condition)).matches:
+                    if not answer.successful:
+                        raise WritesUnconfirmed(
+                            f"Collection {self._physical!r}: none of {answer.matches} objects could be deleted"
+                        )
+
+    def unfindable(self, ids: Sequence[str]) -> list[str]:
+        """Chunks that the vector index does not know, whatever the store says."""
+        self._wait_for_queue()
+        stored = self.rows(ids)
+        with (
+            ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-check") as threads,
+            self._translated(),
+        ):
+            found = dict(zip(stored, threads.map(self._finds, stored.values()), strict=True))
+        return [chunk for chunk in ids if not found.get(chunk)]
+
+    def _finds(self, row: Row) -> bool:
+        if not row.vector.size:
+            return False
+        for limit in _NEIGHBOURS:
+            hits = self._near(row.vector, limit)
+            if any(hit.id == row.id for hit in hits):
+                return True
+            if not hits or (hits[-1].distance or 0.0) - (hits[0].distance or 0.0) > _TIE:
+                return False
+        # As many equal vectors that crowd each other out: there is no telling, and nothing to gain.
+        return True
+
+    def _wait_for_queue(self) -> None:
+        # With asynchronous indexing vectors are found late; the shard's status says when, its queue size does not.
+        deadline = time.monotonic() + QUEUE_SECONDS
+        pause = 0.1
+        while True:
+            with self._translated():
+                states = {shard.status for shard in self._collection.config.get_shards()}
+            if states <= {"READY", "READONLY"}:
+                return
+            if time.monotonic() > deadline:
+                raise WritesUnconfirmed(
+                    f"Collection {self._physical!r}: the index queue is not empty after {QUEUE_SECONDS:.0f} s"
+                )
+            time.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+    def seal(self) -> None:
+        """Note that the version is complete."""
+        self._registry.put(self.version.name, {"state": "built"})
+
+    def reject(self) -> None:
+        """Note that the gate said no."""
+        self._registry.put(self.version.name, {"state": "rejected"})
+
+
+class WeaviateStore:
+    """One index as an alias. See :class:`~airflow_provider_mlops.vector.stores.base.Store`."""
+
+    shared_writes = True
+
+    def __init__(self, client: WeaviateClient, index: str) -> None:
+        self._client = client
+        self._index = index
+        self._registry = Registry(client, index)
+
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(f"Index {self._index!r}")
+
+    def _physical(self, version: str) -> str:
+        return f"{self._index}_{version}"
+
+    def versions(self) -> list[Version]:
+        """Versions that are noted and whose collection is there."""
+        notes = self._registry.all()
+        with self._translated():
+            collections = self._client.collections.list_all(simple=True)
+        found = [
+            Version(name, self._physical(name), note["state"])
+            for name, note in notes.items()
+            if is_version_name(name) and self._physical(name) in collections
+        ]
+        return sorted(found, key=lambda version: version.number, reverse=True)
+
+    def live(self) -> Version | None:
+        """The version whose collection the alias points to."""
+        with self._translated():
+            alias = self._client.alias.get(alias_name=self._index)
+        if alias is None:
+            return None
+        name = alias.collection.removeprefix(f"{self._index}_")
+        if not is_version_name(name):
+            raise IndexNameTaken(
+                f"Index {self._index!r}: the alias of that name points to {alias.collection!r}, which is no version of it"
+            )
+        return Version(name, alias.collection, "built")
+
+    def _known(self, version: str) -> Version:
+        versions = self.versions()
+        for known in versions:
+            if known.name == version:
+                return known
+        names = ", ".join(other.name for other in versions) or "none at all"
+        raise VersionMissing(f"Index {self._index!r} has no version {version!r}; there are: {names}")
+
+    def read(self, version: str) -> WeaviateSnapshot:
+        """Open a version."""
+        return WeaviateSnapshot(self._client, self._known(version).physical)
+
+    def begin(self, name: str, layout: Layout, base: str | None) -> WeaviateBuild:
+        """Make an empty collection. What ``base`` holds is written like everything else, with its vectors."""
+        version = Version(name, self._physical(name), "building")
+        if self.live() is None:
+            with self._translated():
+                taken = self._client.collections.exists(self._index)
+            if taken:
+                raise IndexNameTaken(
+                    f"Index {self._index!r}: there is a collection of that name, which readers may use"
+                )
+        self._registry.put(name, {"state": "building"})
+        with self._translated():
+            self._client.collections.delete(version.physical)
+            self._client.collections.create(version.physical, **_schema(layout))
+        return WeaviateBuild(self._client, self._registry, version)
+
+    def resume(self, version: str) -> WeaviateBuild:
+        """Write on; a rejected version loses its mark, a finished one keeps it."""
+        known = self._known(version)
+        if known.state == "rejected":
+            self._registry.put(version, {"state": "building"})
+            known = Version(known.name, known.physical, "building")
+        return WeaviateBuild(self._client, self._registry, known)
+
+    def activate(self, version: str) -> str | None:
+        """Point the alias to the version's collection, and look whether it does."""
+        known = self._known(version)
+        if known.state != "built":
+            raise VersionIncomplete(
+                f"Index {self._index!r}: version {version} is {known.state}, not finished"
+            )
+        before = self.live()
+        if before is None or before.name != version:
+            with self._translated():
+                if before is None:
+                    if self._client.collections.exists(self._index):
+                        raise IndexNameTaken(f"Index {self._index!r}: there is a collection of that name")
+                    self._client.alias.create(alias_name=self._index, target_collection=known.physical)
+                else:
+                    self._client.alias.update(alias_name=self._index, new_target_collection=known.physical)
+            # The client answers false for a missing alias, without an error: only a look tells.
+            now = self.live()
+            if now is None or now.name != version:
+                raise ActivationFailed(
+                    f"Index {self._index!r}: the alias did not move to {known.physical}",
+                    points_to=now.physical if now else None,
+                )
+        return before.name if before else None
+
+    def drop(self, version: str) -> None:
+        """Delete the version's collection, then what is noted about it."""
+        with self._translated():
+            self._client.collections.delete(self._physical(version))
+        self._registry.delete(version)
+
+    def lease(self, holder: str) -> AbstractContextManager[Lease]:
+        """See :meth:`.weaviate_registry.Registry.lease`."""
+        return self._registry.lease(holder)
+
+    def close(self) -> None:
+        """Close the client."""
+        self._client.close()
+
+
+def _schema(layout: Layout) -> dict[str, Any]:
+    """Arguments of a new collection. Everything is said, because servers may have other defaults."""
+    from weaviate.classes.config import Configure, DataType, Property, Tokenization, VectorDistances
+
+    def exact(name: str, *, filterable: bool = True) -> Any:
+        # With the default tokenization "a/b" equals "a-b", and deleting one key deletes its neighbours.
+        return Property(
+            name=name,
+            data_type=DataType.TEXT,
+            tokenization=Tokenization.FIELD,
+            index_searchable=False,
+            index_filterable=filterable,
+        )
+
+    def words(name: str) -> Any:
+        return Property(
+            name=name, data_type=DataType.TEXT, tokenization=Tokenization.WORD, index_searchable=True
+        )
+
+    plain = {"int": DataType.INT, "number": DataType.NUMBER, "bool": DataType.BOOL}
+    own = {"text": words, "keyword": exact}
+    metrics = {"cosine": VectorDistances.COSINE, "dot": VectorDistances.DOT, "l2": VectorDistances.L2_SQUARED}
+    return {
+        "properties": [
+            exact("doc"),
+            Property(name="ordinal", data_type=DataType.INT),
+            exact("digest", filterable=False),
+            words("text"),
+            *(
+                own[kind](name) if kind in own else Property(name=name, data_type=plain[kind])
+                for name, kind in layout.properties.items()
+            ),
+        ],
+        "vector_config": Configure.Vectors.self_provided(
+            name=VECTOR_NAME,
+            vector_index_config=Configure.VectorIndex.hnsw(distance_metric=metrics[layout.metric]),
+            # A quarter of the memory, faster to build, and the same recall after rescoring.
+            quantizer=Configure.VectorIndex.Quantizer.rq(bits=8),
+        ),
+    }
+
+
+def _hit(item: Any) -> Hit:
+    values = {name: value for name, value in item.properties.items() if name not in _FIXED}
+    return Hit(
+        id=str(item.uuid),
+        doc=item.properties["doc"],
+        text=item.properties["text"],
+        properties=values,
+        distance=item.metadata.distance,
+        score=item.metadata.score,
+    )

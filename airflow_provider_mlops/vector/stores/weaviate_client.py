@@ -1,0 +1,116 @@
+"""Weaviate: the client, made from a connection of the official provider, and its errors as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_provider_mlops.connection import ConnectionInfo
+from airflow_provider_mlops.errors import (
+    ConnectionIncomplete,
+    CredentialsRejected,
+    MlopsError,
+    PermissionDenied,
+    RemoteUnavailable,
+    RequestRefused,
+)
+
+if TYPE_CHECKING:
+    from weaviate import WeaviateClient
+
+_DEFAULT_GRPC_PORT = 50051
+
+
+def connect(connection: ConnectionInfo) -> WeaviateClient:
+    """Open a client. The caller closes it; it is never made before the worker's process has forked.
+
+    :param connection: of the official type ``weaviate``: host, port, login and password; extra ``http_secure``,
+        ``grpc_host``, ``grpc_port`` (default 443 with ``grpc_secure``, else 50051), ``grpc_secure``, ``api_key`` or ``token``,
+        ``access_token``, ``client_secret``, ``scope``, ``additional_headers``.
+    :raises ConnectionIncomplete: it has no host, or a port is not a number.
+    :raises RemoteUnavailable: nothing answers.
+    :raises CredentialsRejected: the credentials are not accepted.
+    """
+    import weaviate
+
+    if not connection.host:
+        raise ConnectionIncomplete(
+            f"Connection {connection.conn_id!r} has no host", conn_id=connection.conn_id
+        )
+    parts = urlsplit(connection.host if "://" in connection.host else f"//{connection.host}")
+    extra = connection.extra
+    http_secure = bool(extra.get("http_secure", parts.scheme == "https"))
+    grpc_secure = bool(extra.get("grpc_secure", http_secure))
+    try:
+        http_port = int(connection.port or parts.port or (443 if http_secure else 80))
+        grpc_port = int(extra.get("grpc_port") or (443 if grpc_secure else _DEFAULT_GRPC_PORT))
+    except ValueError as error:
+        raise ConnectionIncomplete(
+            f"Connection {connection.conn_id!r}: a port is not a number", conn_id=connection.conn_id
+        ) from error
+    with translated(f"Weaviate of connection {connection.conn_id!r}"):
+        return weaviate.connect_to_custom(
+            http_host=parts.hostname or "",
+            http_port=http_port,
+            http_secure=http_secure,
+            grpc_host=extra.get("grpc_host") or parts.hostname or "",
+            grpc_port=grpc_port,
+            grpc_secure=grpc_secure,
+            headers=extra.get("additional_headers") or None,
+            auth_credentials=_credentials(connection),
+        )
+
+
+def _credentials(connection: ConnectionInfo) -> Any:
+    from weaviate.classes.init import Auth
+
+    extra = connection.extra
+    scope = extra.get("scope") or extra.get("oidc_scope")
+    if key := extra.get("api_key") or extra.get("token"):
+        return Auth.api_key(key)
+    if token := extra.get("access_token"):
+        return Auth.bearer_token(
+            token, expires_in=extra.get("expires_in", 60), refresh_token=extra.get("refresh_token")
+        )
+    if secret := extra.get("client_secret"):
+        return Auth.client_credentials(secret, scope=scope)
+    if connection.login and connection.password:
+        return Auth.client_password(connection.login, connection.password, scope=scope)
+    return None
+
+
+@contextmanager
+def translated(subject: str) -> Iterator[None]:
+    """Translate the client's errors.
+
+    :param subject: what is worked on, for the message.
+    :raises CredentialsRejected, PermissionDenied: 401, 403.
+    :raises RequestRefused: another 4xx.
+    :raises RemoteUnavailable: everything else; a retry may help.
+    """
+    from weaviate.exceptions import (
+        AuthenticationFailedError,
+        MissingScopeError,
+        UnexpectedStatusCodeError,
+        WeaviateBaseError,
+        WeaviateInvalidInputError,
+    )
+
+    try:
+        yield
+    except (AuthenticationFailedError, MissingScopeError) as error:
+        raise CredentialsRejected(f"{subject}: {error}") from error
+    except UnexpectedStatusCodeError as error:
+        raise _by_status(error.status_code)(f"{subject}: {error}") from error
+    except WeaviateInvalidInputError as error:
+        raise RequestRefused(f"{subject}: {error}") from error
+    except (WeaviateBaseError, OSError) as error:
+        raise RemoteUnavailable(f"{subject}: {error}") from error
+
+
+def _by_status(status: int) -> type[MlopsError]:
+    if status in (401, 403):
+        return CredentialsRejected if status == 401 else PermissionDenied
+    return RequestRefused if 400 <= status < 500 and status not in (408, 429) else RemoteUnavailable

@@ -1,0 +1,176 @@
+"""Weaviate: what this package notes about an index, in a collection of its own beside the versions.
+
+It holds one object per version (its state), one that says whether the last run ended well, and the lease.
+It travels with the server's backups, and needs no database elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_mlops.vector.errors import IndexBusy
+from airflow_provider_mlops.vector.stores.weaviate_client import translated
+
+if TYPE_CHECKING:
+    from weaviate import WeaviateClient
+
+#: Seconds after which a lease that was not renewed may be taken over by another run.
+LEASE_SECONDS = 600.0
+_ROOT = uuid.UUID("0d5ad4b4-7f2e-5a0c-8b39-6d6a0a3f8f55")
+
+
+class Registry:
+    """Small named JSON notes of one index."""
+
+    def __init__(self, client: WeaviateClient, index: str) -> None:
+        self._client = client
+        self.index = index
+        self.collection_name = f"{index}_registry"
+
+    def _id(self, name: str) -> uuid.UUID:
+        return uuid.uuid5(_ROOT, f"{self.index}/{name}")
+
+    def _notes(self) -> Any:
+        return self._client.collections.use(self.collection_name)
+
+    def _create(self) -> None:
+        from weaviate.classes.config import Configure, DataType, Property, Tokenization
+
+        if self._client.collections.exists(self.collection_name):
+            return
+        properties = [
+            Property(
+                name=name,
+                data_type=DataType.TEXT,
+                tokenization=Tokenization.FIELD,
+                index_searchable=False,
+                index_filterable=False,
+            )
+            for name in ("name", "note")
+        ]
+        try:
+            self._client.collections.create(
+                self.collection_name, properties=properties, vector_config=Configure.Vectors.self_provided()
+            )
+        except Exception:
+            # Another run made it in between; any other cause is raised.
+            if not self._client.collections.exists(self.collection_name):
+                raise
+
+    def all(self) -> dict[str, dict[str, Any]]:
+        """Every note by name."""
+        with translated(f"Index {self.index!r}"):
+            if not self._client.collections.exists(self.collection_name):
+                return {}
+            found = [item.properties for item in self._notes().iterator()]
+        return {str(item["name"]): json.loads(str(item["note"])) for item in found}
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        """One note."""
+        with translated(f"Index {self.index!r}"):
+            if not self._client.collections.exists(self.collection_name):
+                return None
+            item = self._notes().query.fetch_object_by_id(self._id(name))
+        return None if item is None else json.loads(str(item.properties["note"]))
+
+    def insert(self, name: str, note: Mapping[str, Any]) -> bool:
+        """Write a new note; false if there is one of that name. Of several at a time one wins."""
+        from weaviate.exceptions import UnexpectedStatusCodeError
+
+        with translated(f"Index {self.index!r}"):
+            self._create()
+            try:
+                self._notes().data.insert({"name": name, "note": json.dumps(note)}, uuid=self._id(name))
+            except UnexpectedStatusCodeError as error:
+                if "already exists" in str(error):
+                    return False
+                raise
+        return True
+
+    def put(self, name: str, note: Mapping[str, Any]) -> None:
+        """Write a note, new or not."""
+        if not self.insert(name, note):
+            with translated(f"Index {self.index!r}"):
+                self._notes().data.replace(self._id(name), {"name": name, "note": json.dumps(note)})
+
+    def delete(self, name: str) -> None:
+        """Remove a note, if it is there."""
+        with translated(f"Index {self.index!r}"):
+            self._notes().data.delete_by_id(self._id(name))
+
+    @contextmanager
+    def lease(self, holder: str) -> Iterator[WeaviateLease]:
+        """Become the only writer; see :class:`~airflow_provider_mlops.vector.stores.base.Store`."""
+        lease = WeaviateLease(self, holder)
+        try:
+            yield lease
+        except BaseException:
+            lease.release(clean=False)
+            raise
+        lease.release(clean=True)
+
+
+class WeaviateLease:
+    """See :class:`~airflow_provider_mlops.vector.stores.base.Lease`.
+
+    Taking it is safe, since the server creates an id once only. Weaviate has no conditional update, so keeping
+    it is looked at before every step instead.
+    """
+
+    def __init__(self, registry: Registry, holder: str) -> None:
+        self._registry = registry
+        self._holder = holder
+        self._token = uuid.uuid4().hex
+        self._expires = 0.0
+        self._take()
+        self._unclean = (registry.get("state") or {}).get("clean") is False
+
+    @property
+    def unclean(self) -> bool:
+        """A run before this one began to write and did not end well."""
+        return self._unclean
+
+    def _note(self) -> dict[str, Any]:
+        self._expires = time.time() + LEASE_SECONDS
+        return {"holder": self._holder, "token": self._token, "expires": self._expires}
+
+    def _take(self) -> None:
+        if self._registry.insert("lease", self._note()):
+            return
+        other = self._registry.get("lease")
+        if other and other["holder"] != self._holder and other["expires"] > time.time():
+            raise self._busy(other)
+        self._registry.delete("lease")
+        if not self._registry.insert("lease", self._note()):
+            raise self._busy(self._registry.get("lease"))
+
+    def _busy(self, other: Mapping[str, Any] | None) -> IndexBusy:
+        holder = other["holder"] if other else "another run"
+        return IndexBusy(f"Index {self._registry.index!r} is being written by {holder!r}", holder=holder)
+
+    def renew(self) -> None:
+        """Look at the lease, and write it anew when a third of its time has passed."""
+        held = self._registry.get("lease")
+        if held is None or held["token"] != self._token:
+            raise self._busy(held)
+        if self._expires - time.time() < LEASE_SECONDS * 2 / 3:
+            self._registry.put("lease", self._note())
+
+    def writing(self) -> None:
+        """Mark the index as unclean."""
+        self.renew()
+        self._registry.put("state", {"clean": False})
+
+    def release(self, *, clean: bool) -> None:
+        """Let others in; a lease that was taken over stays with its new holder."""
+        held = self._registry.get("lease")
+        if held is None or held["token"] != self._token:
+            return
+        if clean:
+            self._registry.put("state", {"clean": True})
+        self._registry.delete("lease")

@@ -1,0 +1,252 @@
+"""What every vector store must do, whatever it is; run against LanceDB and against a real Weaviate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import numpy as np
+import pytest
+
+from airflow_provider_mlops.vector.errors import IndexBusy, VersionIncomplete, VersionMissing
+from airflow_provider_mlops.vector.stores.base import Layout, Row, Store
+
+DIMENSION = 16
+LAYOUT = Layout(
+    DIMENSION, "cosine", {"topic": "keyword", "year": "int", "score": "number", "old": "bool"}, True
+)
+V1, V2, V3 = "v1_aaaaaaaa", "v2_aaaaaaaa", "v3_bbbbbbbb"
+OpenStore = Callable[[str], AbstractContextManager[Store]]
+
+
+def row(
+    number: int,
+    *,
+    doc: str | None = None,
+    text: str | None = None,
+    digest: str = "d1",
+    seed: int | None = None,
+) -> Row:
+    """A row whose vector follows from its number."""
+    vector = np.random.default_rng(number if seed is None else seed).normal(size=DIMENSION).astype(np.float32)
+    return Row(
+        id=f"00000000-0000-4000-8000-{number:012d}",
+        doc=doc or f"doc{number}",
+        ordinal=0,
+        digest=digest,
+        text=text or f"text number{number}",
+        properties={"topic": "a/b c", "year": number, "score": 0.5, "old": None},
+        vector=vector,
+    )
+
+
+class StoreContract:
+    """Subclasses provide ``open_store``: a function that opens the store of an index by name, again and again."""
+
+    @pytest.fixture
+    def store(self, open_store: OpenStore) -> Iterator[Store]:
+        with open_store("Docs") as store:
+            yield store
+
+    def built(
+        self, store: Store, name: str = V1, base: str | None = None, rows: list[Row] | None = None
+    ) -> None:
+        build = store.begin(name, LAYOUT, base)
+        written = build.upsert(rows if rows is not None else [row(number) for number in range(20)])
+        assert (written.uncertain, written.refused) == ([], {})
+        build.seal()
+
+    def test_new_index_has_no_versions(self, store: Store) -> None:
+        assert store.versions() == []
+        assert store.live() is None
+        with pytest.raises(VersionMissing):
+            store.read(V1)
+        with pytest.raises(VersionMissing):
+            store.activate(V1)
+
+    def test_rows_come_back_as_written(self, store: Store) -> None:
+        self.built(store)
+        snapshot = store.read(V1)
+        assert snapshot.count() == 20
+        assert sorted(snapshot.scan())[3] == (row(3).id, "doc3", "d1")
+        found = snapshot.rows([row(3).id, "00000000-0000-4000-8000-999999999999"])
+        assert list(found) == [row(3).id]
+        got, sent = found[row(3).id], row(3)
+        assert (got.doc, got.ordinal, got.digest, got.text) == (
+            sent.doc,
+            sent.ordinal,
+            sent.digest,
+            sent.text,
+        )
+        assert dict(got.properties) == dict(sent.properties)
+        # A store may keep unit vectors where only the angle counts.
+        cosine = got.vector @ sent.vector / np.linalg.norm(got.vector) / np.linalg.norm(sent.vector)
+        assert cosine == pytest.approx(1, abs=1e-5)
+
+    def test_version_is_building_until_sealed_and_cannot_go_live_before(self, store: Store) -> None:
+        build = store.begin(V1, LAYOUT, None)
+        build.upsert([row(1)])
+        assert [(version.name, version.state) for version in store.versions()] == [(V1, "building")]
+        with pytest.raises(VersionIncomplete):
+            store.activate(V1)
+        build.seal()
+        assert [(version.name, version.state) for version in store.versions()] == [(V1, "built")]
+
+    def test_activation_returns_the_previous_version_and_is_idempotent(self, store: Store) -> None:
+        self.built(store, V1)
+        assert store.activate(V1) is None
+        assert store.activate(V1) == V1
+        self.built(store, V2, rows=[row(50)])
+        live = store.live()
+        assert live is not None
+        assert live.name == V1
+        assert store.activate(V2) == V1
+        assert store.activate(V1) == V2
+        live = store.live()
+        assert live is not None
+        assert live.name == V1
+        assert store.read(V1).count() == 20
+
+    def test_rejected_version_cannot_go_live_and_can_be_written_on(self, store: Store) -> None:
+        build = store.begin(V1, LAYOUT, None)
+        build.upsert([row(1)])
+        build.reject()
+        assert [(version.name, version.state) for version in store.versions()] == [(V1, "rejected")]
+        with pytest.raises(VersionIncomplete):
+            store.activate(V1)
+        again = store.resume(V1)
+        again.upsert([row(2)])
+        again.seal()
+        assert store.activate(V1) is None
+        assert store.read(V1).count() == 2
+
+    def test_interrupted_build_is_found_again_by_a_new_process(self, open_store: OpenStore) -> None:
+        with open_store("Docs") as store:
+            build = store.begin(V1, LAYOUT, None)
+            build.upsert([row(1), row(2)])
+        with open_store("Docs") as store:
+            assert [version.name for version in store.versions()] == [V1]
+            again = store.resume(V1)
+            assert sorted(chunk for chunk, _, _ in again.scan()) == [row(1).id, row(2).id]
+            again.upsert([row(2), row(3)])
+            again.seal()
+            assert store.read(V1).count() == 3
+
+    def test_readers_of_the_live_version_see_nothing_of_a_build(self, store: Store) -> None:
+        self.built(store)
+        store.activate(V1)
+        build = store.begin(V2, LAYOUT, V1)
+        build.upsert([row(77)])
+        build.delete([row(1).id])
+        assert store.read(V1).count() == 20
+        live = store.live()
+        assert live is not None
+        assert live.name == V1
+
+    def test_upsert_replaces_vector_text_and_properties(self, store: Store) -> None:
+        build = store.begin(V1, LAYOUT, None)
+        build.upsert([row(1), row(2)])
+        build.upsert([row(1, digest="d2", text="other words", seed=99)])
+        got = build.rows([row(1).id])[row(1).id]
+        assert (got.digest, got.text, build.count()) == ("d2", "other words", 2)
+        hits = build.search(row(1, seed=99).vector[None, :], 1)
+        assert [hit.id for hit in hits[0]] == [row(1).id]
+
+    def test_delete_removes_exactly_the_named_ids(self, store: Store) -> None:
+        build = store.begin(V1, LAYOUT, None)
+        cousins = ["docs/a guide.md", "docs/A Guide.md", "DOCS/A GUIDE.MD", "docs/a-guide.md", "the"]
+        build.upsert([row(number, doc=key) for number, key in enumerate(cousins)])
+        build.delete([row(0).id, row(4).id, "00000000-0000-4000-8000-999999999999"])
+        assert sorted(doc for _, doc, _ in build.scan()) == sorted(cousins[1:4])
+
+    def test_search_finds_every_row_by_its_own_vector(self, store: Store) -> None:
+        self.built(store)
+        hits = store.read(V1).search(np.stack([row(number).vector for number in range(20)]), 3)
+        assert [answer[0].doc for answer in hits] == [f"doc{number}" for number in range(20)]
+        assert all(len(answer) == 3 for answer in hits)
+        distances = [hit.distance for hit in hits[0]]
+        assert distances == sorted(distances)  # type: ignore[type-var]
+        assert distances[0] == pytest.approx(0, abs=1e-3)
+        assert dict(hits[7][0].properties) == {"topic": "a/b c", "year": 7, "score": 0.5, "old": None}
+
+    def test_search_with_one_query(self, store: Store) -> None:
+        self.built(store)
+        (hits,) = store.read(V1).search(row(4).vector[None, :], 2)
+        assert hits[0].doc == "doc4"
+
+    def test_full_text_search_finds_the_word(self, store: Store) -> None:
+        self.built(store)
+        hits = store.read(V1).search_text("number7", 3)
+        assert hits[0].doc == "doc7"
+        assert hits[0].score is not None
+
+    def test_written_rows_are_findable_and_missing_ones_are_not(self, store: Store) -> None:
+        build = store.begin(V1, LAYOUT, None)
+        build.upsert([row(number) for number in range(10)])
+        assert build.unfindable([row(number).id for number in range(12)]) == [row(10).id, row(11).id]
+
+    def test_equal_vectors_do_not_hide_each_other(self, store: Store) -> None:
+        build = store.begin(V1, LAYOUT, None)
+        build.upsert([row(number, seed=1) for number in range(40)])
+        assert build.unfindable([row(number).id for number in range(40)]) == []
+
+    def test_more_rows_than_one_request_holds(self, store: Store) -> None:
+        build = store.begin(V1, LAYOUT, None)
+        build.upsert([row(number) for number in range(2600)])
+        assert build.count() == 2600
+        assert len(build.rows([row(number).id for number in range(1300)])) == 1300
+        build.delete([row(number).id for number in range(1, 2600)])
+        assert [chunk for chunk, _, _ in build.scan()] == [row(0).id]
+
+    def test_dropped_version_is_gone_and_the_others_stay(self, store: Store) -> None:
+        self.built(store, V1)
+        self.built(store, V2, rows=[row(5)])
+        store.activate(V2)
+        store.drop(V1)
+        assert [version.name for version in store.versions()] == [V2]
+        with pytest.raises(VersionMissing):
+            store.read(V1)
+        assert store.read(V2).count() == 1
+
+    def test_new_fingerprint_may_have_another_dimension(self, store: Store) -> None:
+        self.built(store, V1)
+        store.activate(V1)
+        build = store.begin(V3, Layout(4, "l2", {}, False), None)
+        wide = row(1)
+        build.upsert([Row(wide.id, "d", 0, "x", "t", {}, np.ones(4, dtype=np.float32))])
+        build.seal()
+        assert store.read(V1).search(row(3).vector[None, :], 1)[0][0].doc == "doc3"
+        store.activate(V3)
+        assert store.read(V3).count() == 1
+
+    def test_second_run_is_refused_while_the_first_holds_the_lease(self, open_store: OpenStore) -> None:
+        with open_store("Docs") as first, open_store("Docs") as second, first.lease("run-a") as lease:
+            lease.renew()
+            with pytest.raises(IndexBusy, match="run-a"), second.lease("run-b"):
+                pass
+            lease.renew()
+        with open_store("Docs") as third, third.lease("run-b") as lease:
+            lease.renew()
+
+    def test_retry_of_the_same_task_takes_over_and_the_old_one_notices(self, open_store: OpenStore) -> None:
+        with open_store("Docs") as first, open_store("Docs") as second:
+            with first.lease("run-a") as old:
+                old.writing()
+                with second.lease("run-a") as new:
+                    assert new.unclean
+                    with pytest.raises(IndexBusy):
+                        old.renew()
+                    with pytest.raises(IndexBusy):
+                        old.writing()
+                    new.renew()
+
+    def test_lease_of_a_failed_run_is_free_and_says_so(self, store: Store) -> None:
+        with pytest.raises(ZeroDivisionError), store.lease("run-a") as lease:
+            assert not lease.unclean
+            lease.writing()
+            1 / 0  # noqa: B018
+        with store.lease("run-b") as lease:
+            assert lease.unclean
+            lease.writing()
+        with store.lease("run-c") as lease:
+            assert not lease.unclean

@@ -1,0 +1,86 @@
+"""LanceDB passes the contract of a vector store."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_mlops.connection import ConnectionInfo
+from airflow_provider_mlops.errors import ConnectionIncomplete, InvalidArgument, StorageUnwritable
+from airflow_provider_mlops.vector.stores import open_store as open_any
+from airflow_provider_mlops.vector.stores.base import Store
+from tests.unit.vector.store_contract import LAYOUT, V1, OpenStore, StoreContract, row
+
+pytest.importorskip("lancedb")
+
+
+def no_connection(conn_id: str) -> ConnectionInfo:
+    raise AssertionError(f"nobody asked for {conn_id}")
+
+
+class TestLance(StoreContract):
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> OpenStore:
+        def opened(index: str) -> AbstractContextManager[Store]:
+            return open_any("lancedb", index, conn_id=None, uri=str(tmp_path), connections=no_connection)
+
+        return opened
+
+
+def test_service_without_this_package_reads_the_live_tag_with_lancedb_alone(tmp_path: Path) -> None:
+    import lancedb
+
+    with open_any("lancedb", "Docs", conn_id=None, uri=tmp_path.as_uri(), connections=no_connection) as store:
+        build = store.begin(V1, LAYOUT, None)
+        build.upsert([row(1), row(2)])
+        build.seal()
+        store.activate(V1)
+        store.begin("v2_aaaaaaaa", LAYOUT, V1).upsert([row(3)])
+    for tag in ("live", V1):
+        table = lancedb.connect(str(tmp_path)).open_table("Docs")
+        table.checkout(tag)
+        query = table.search(row(2).vector).distance_type("cosine").select(["doc", "text", "_distance"])
+        assert [hit["doc"] for hit in query.limit(5).to_list()] == ["doc2", "doc1"]
+
+
+def test_location_and_storage_options_come_from_the_connection(tmp_path: Path) -> None:
+    info = ConnectionInfo("lake", host=str(tmp_path), extra={"storage_options": '{"region": "eu"}'})
+    with open_any("lancedb", "Docs", conn_id="lake", uri=None, connections=lambda name: info) as store:
+        store.begin(V1, LAYOUT, None)
+    assert (tmp_path / "Docs.lance").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("info", "error"),
+    [
+        (ConnectionInfo("lake"), ConnectionIncomplete),
+        (ConnectionInfo("lake", host="/x", extra={"storage_options": "{broken"}), ConnectionIncomplete),
+    ],
+)
+def test_incomplete_connection_is_named(info: ConnectionInfo, error: type[Exception]) -> None:
+    with (
+        pytest.raises(error, match="lake"),
+        open_any("lancedb", "Docs", conn_id="lake", uri=None, connections=lambda name: info),
+    ):
+        pass
+
+
+def test_neither_location_nor_connection() -> None:
+    with (
+        pytest.raises(InvalidArgument, match="no LanceDB location"),
+        open_any("lancedb", "Docs", conn_id=None, uri=None, connections=no_connection),
+    ):
+        pass
+
+
+def test_unwritable_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with (
+        pytest.raises(StorageUnwritable, match="Docs"),
+        open_any(
+            "lancedb", "Docs", conn_id=None, uri=str(tmp_path / "file" / "x"), connections=no_connection
+        ) as store,
+    ):
+        store.begin(V1, LAYOUT, None)
