@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import gitlab
+import pytest
+
+from airflow_provider_mlops.testing.gitlab import GitlabStandIn, Knobs
+
+
+@pytest.fixture
+def start(tmp_path) -> Iterator[Callable[..., GitlabStandIn]]:
+    """Start a stand-in that ends with the test."""
+    with ExitStack() as stack:
+
+        def _start(executor: Any = None, **keywords: Any) -> GitlabStandIn:
+            keywords.setdefault("knobs", Knobs(grace=0.3))
+            return stack.enter_context(GitlabStandIn(tmp_path / "gitlab", executor=executor, **keywords))
+
+        yield _start
+
+
+@pytest.fixture
+def connect() -> Callable[..., Any]:
+    """An unmodified python-gitlab project object."""
+
+    def _connect(server: GitlabStandIn, token: str | None = None, **keywords: Any) -> Any:
+        client = gitlab.Gitlab(server.url, private_token=token or server.token, timeout=10, **keywords)
+        return client.projects.get(server.project.path)
+
+    return _connect
