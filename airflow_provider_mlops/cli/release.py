@@ -1,4 +1,4 @@
-"""``release list|show|rollback``: look at releases and put one back, from a shell."""
+"""``release list|show``: look at releases from a shell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser("release", help="look at releases")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, words in (("list", "releases of a service, newest first"), ("show", "one release record as JSON")):
+    for name, words in (
+        ("list", "releases of a service, newest first"),
+        ("show", "one release record as JSON"),
+    ):
         action = actions.add_parser(name, help=words)
         action.add_argument("service")
         if name == "show":
@@ -20,6 +23,24 @@ def add_parser(commands: Any) -> None:
 
 
 def _look(args: argparse.Namespace) -> int:
-    from airflow_provider_mlops.release.look import look
+    from airflow_provider_mlops.release.ledger import ReleaseLedger
+    from airflow_provider_mlops.release.look import list_releases, show_release
 
-    return look(args)
+    ledger = ReleaseLedger(_root(args.ledger), args.service, args.channel)
+    if args.action == "show":
+        print(show_release(ledger, args.release_id))
+        return 0
+    lines = list(list_releases(ledger))
+    print("\n".join(lines) if lines else f"{args.service} has no release in channel {args.channel}")
+    return 0
+
+
+def _root(uri: str | None) -> Any:
+    from airflow_provider_mlops.release.files import local_path
+
+    # A file:// ledger is read without Airflow, which takes seconds to import.
+    if uri is not None and (path := local_path(uri)) is not None:
+        return path
+    from airflow_provider_mlops.release.operators import ledger_root
+
+    return ledger_root(uri)

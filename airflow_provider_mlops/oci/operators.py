@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from airflow_provider_mlops.base.operators import MlopsOperator, product_field, run_moment
-from airflow_provider_mlops.compat import Context
+from airflow_provider_mlops.base.operators import MlopsOperator, run_moment
+from airflow_provider_mlops.compat import AIRFLOW_3, Context
 from airflow_provider_mlops.config import namespace
 from airflow_provider_mlops.errors import InvalidArgument
-from airflow_provider_mlops.external_job.adapter import JobKey
 from airflow_provider_mlops.oci.errors import InvalidReference
 from airflow_provider_mlops.oci.hook import OciRegistryHook
+from airflow_provider_mlops.oci.image_argument import image_reference, is_runnable
 from airflow_provider_mlops.oci.image_store import ImageStore
 from airflow_provider_mlops.oci.promotion import promote, roll_back, rollback_target, tag_image
 from airflow_provider_mlops.oci.tag_policy import check_channel, date_tag
 from airflow_provider_mlops.payloads import SCHEMA, ImagePayload
-
-
-def image_reference(value: Any, *, argument: str = "image") -> str:
-    """The image reference in what a DAG author passed.
-
-    :param value: the reference; the output of an image operator; or the output of a task whose key
-        ``image`` is one of the two, such as a pipeline that publishes an image.
-    :raises InvalidArgument: there is no image in it.
-    """
-    while isinstance(value, Mapping):
-        value = product_field(value, "image", argument=argument)
-    text = product_field(value, "image", argument=argument)
-    if not isinstance(text, str):
-        raise InvalidArgument(f"{argument} is not an image reference but {type(text).__name__}")
-    return text
-
-
-def _runnable(value: Any) -> bool:
-    while isinstance(value, Mapping):
-        if "runnable" in value:
-            return bool(value["runnable"])
-        value = value.get("image")
-    return True
 
 
 class _ImageOperator(MlopsOperator):
@@ -118,7 +95,7 @@ class ImageTagOperator(_ImageOperator):
         store, selector = self._open(self.image)
         digest, changed = tag_image(store, selector, tags, move=self.move)
         self.log.info("%s@%s has tags %s", store.repository, digest, ", ".join(tags))
-        return _payload(store, digest, tags, runnable=_runnable(self.image), reused=not changed)
+        return _payload(store, digest, tags, runnable=is_runnable(self.image), reused=not changed)
 
 
 class ImagePromoteOperator(_ImageOperator):
@@ -161,7 +138,7 @@ class ImagePromoteOperator(_ImageOperator):
             [done.ledger_tag, self.channel],
             channel=self.channel,
             previous_digest=done.previous_digest,
-            runnable=_runnable(self.image),
+            runnable=is_runnable(self.image),
             reused=not done.changed,
         )
 
@@ -222,6 +199,9 @@ class ImageRollbackOperator(_ImageOperator):
 
 
 def _attempt_key(context: Context) -> str:
-    ti: Any = context["ti"]
-    key = JobKey(namespace(), ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.max_tries)
-    return key.slot.removeprefix("af-")
+    from airflow_provider_mlops.external_job.attempt import attempt_of
+
+    attempt = attempt_of(
+        context, namespace=namespace(), timeout=None, required=False, run_ids_repeat=not AIRFLOW_3
+    )
+    return attempt.key.slot.removeprefix("af-")

@@ -34,8 +34,15 @@ RUN_AFTER = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def context(*, run_id: str = "r1", max_tries: int = 1, **run: Any) -> Any:
-    moments = {"run_after": RUN_AFTER, "data_interval_end": None, "logical_date": None} | run
-    ti = SimpleNamespace(dag_id="d", run_id=run_id, task_id="t", map_index=-1, max_tries=max_tries)
+    moments = {
+        "run_after": RUN_AFTER,
+        "data_interval_end": None,
+        "logical_date": None,
+        "start_date": RUN_AFTER,
+    } | run
+    ti = SimpleNamespace(
+        dag_id="d", run_id=run_id, task_id="t", map_index=-1, max_tries=max_tries, try_number=1, job_id=7
+    )
     return {"ti": ti, "dag_run": SimpleNamespace(**moments)}
 
 
