@@ -1,0 +1,181 @@
+"""Operators for GitLab pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from airflow_provider_mlops.compat import AirflowSkipException, Context
+from airflow_provider_mlops.errors import InvalidArgument
+from airflow_provider_mlops.external_job.adapter import JobHandle, JobState, Json
+from airflow_provider_mlops.external_job.operators import ExternalJobOperator
+from airflow_provider_mlops.gitlab.log_reader import LogPolicy
+from airflow_provider_mlops.gitlab.outputs import parse_outputs
+from airflow_provider_mlops.gitlab.pipeline import PipelineAdapter
+from airflow_provider_mlops.gitlab.pipeline_status import OnManual, OnRetry, OnSkipped, Policy
+from airflow_provider_mlops.gitlab.request import PipelineRequest
+
+
+class GitlabTriggerOperator(ExternalJobOperator):
+    """Run a GitLab pipeline, show its log, wait for it and hand on its outputs.
+
+    A retry goes on with the pipeline that an earlier try started, also after a crash or a lost answer. The key
+    by which it is found travels as pipeline variable ``AIRFLOW_JOB_KEY``; where the project forbids variables,
+    declare an input for it, show it in ``workflow:name`` and name it in ``key_input``::
+
+        spec:
+          inputs:
+            airflow_key: {default: ""}
+        ---
+        workflow:
+          name: "Release $[[ inputs.airflow_key ]]"
+
+    Returns :class:`~airflow_provider_mlops.payloads.GitlabPipelinePayload` with one more key for each output.
+    Every argument from ``project`` to ``gitlab_conn_id`` is templated.
+
+    :param project: number or full path, such as ``"group/subgroup/name"``.
+    :param ref: branch or tag.
+    :param inputs: values for the ``spec:inputs`` of ``.gitlab-ci.yml``: texts, numbers, booleans, lists. Prefer
+        them to variables: they are typed, and GitLab refuses unknown ones.
+    :param variables: pipeline variables. Collections travel as JSON, booleans as ``true`` and ``false``.
+    :param file_variables: variables that jobs see as the path of a file with this content.
+    :param secret_variables: variable name to the id of the Airflow connection whose password is its value. The
+        value is read when the pipeline is started, and is never stored by Airflow. GitLab shows the variables of
+        a pipeline to its maintainers.
+    :param outputs: payload key to ``"job:path"`` (a whole JSON, dotenv or text file from the job's artifacts) or
+        ``"job:path#/json/pointer"`` (a value in it). The file has to be in ``artifacts:paths``.
+    :param key_input: declared input that takes the job key.
+    :param gitlab_conn_id: connection of type ``gitlab``.
+    :param use_trigger_token: start the pipeline with the connection's trigger token instead of its access token,
+        which is then used to read only.
+    :param on_manual: what a pipeline that waits for a manual job means: ``fail``, ``wait`` or ``succeed``.
+    :param on_skipped: what a skipped pipeline means: ``fail``, ``skip`` (the task too) or ``succeed``.
+    :param on_retry: what happens after a failed pipeline. ``auto``: if runners or GitLab were the cause, the next
+        try runs the failed jobs again in the same pipeline; else the task fails for good. ``retry_failed``: it runs
+        them again whatever the cause. ``new``: it starts another pipeline. ``reattach``: nothing is started again.
+    :param log_jobs: whose job logs are shown: ``all``, ``failed``, ``none``, or a list of job names.
+
+    :raises InvalidArgument: an argument is wrong; nothing was started.
+    :raises ConnectionIncomplete: the connection lacks a token; nothing was started.
+    :raises CredentialsRejected: GitLab does not accept a token; nothing was started.
+    :raises RemoteObjectNotFound: no such project, or not visible to the token; nothing was started.
+    :raises ReferenceNotFound: no such branch or tag; nothing was started.
+    :raises VariablesForbidden: the project forbids pipeline variables; nothing was started.
+    :raises InputsRefused: inputs do not fit those declared; nothing was started.
+    :raises PipelineEmpty: no job would run; nothing was started.
+    :raises PipelineFailed: a job failed for good.
+    :raises PipelineInfrastructureFailed: runners or GitLab made it fail; a retry makes sense.
+    :raises JobCancelled: somebody cancelled the pipeline in GitLab.
+    :raises JobBlocked: it waits for a manual job, and ``on_manual`` is ``fail``.
+    :raises OutputMissing: it succeeded, but a declared output is not there.
+    """
+
+    template_fields: Sequence[str] = (
+        "project",
+        "ref",
+        "inputs",
+        "variables",
+        "file_variables",
+        "secret_variables",
+        "outputs",
+        "key_input",
+        "gitlab_conn_id",
+    )
+    template_fields_renderers = {  # noqa: RUF012 - Airflow declares it as an instance attribute
+        "inputs": "json",
+        "variables": "json",
+        "outputs": "json",
+    }
+    ui_color = "#fc6d26"
+    ui_fgcolor = "#ffffff"
+
+    def __init__(
+        self,
+        *,
+        project: str | int,
+        ref: str = "main",
+        inputs: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        file_variables: Mapping[str, str] | None = None,
+        secret_variables: Mapping[str, str] | None = None,
+        outputs: Mapping[str, str] | None = None,
+        key_input: str | None = None,
+        gitlab_conn_id: str = "gitlab_default",
+        use_trigger_token: bool = False,
+        on_manual: OnManual = "fail",
+        on_skipped: OnSkipped = "fail",
+        on_retry: OnRetry = "auto",
+        log_jobs: Literal["all", "failed", "none"] | Sequence[str] = "all",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.project = project
+        self.ref = ref
+        self.inputs = inputs
+        self.variables = variables
+        self.file_variables = file_variables
+        self.secret_variables = secret_variables
+        self.outputs = outputs
+        self.key_input = key_input
+        self.gitlab_conn_id = gitlab_conn_id
+        self.use_trigger_token = use_trigger_token
+        self.on_manual = on_manual
+        self.on_skipped = on_skipped
+        self.on_retry = on_retry
+        self.log_jobs = log_jobs
+
+    def adapter(self, context: Context) -> PipelineAdapter:
+        """The pipeline, from the rendered arguments.
+
+        :raises InvalidArgument: one of them is wrong.
+        """
+        _one_of("on_manual", self.on_manual, get_args(OnManual))
+        _one_of("on_skipped", self.on_skipped, get_args(OnSkipped))
+        _one_of("on_retry", self.on_retry, get_args(OnRetry))
+        if isinstance(self.log_jobs, str):
+            _one_of("log_jobs", self.log_jobs, ("all", "failed", "none"))
+        parse_outputs(self.outputs)
+        return PipelineAdapter(
+            conn_id=self.gitlab_conn_id,
+            request=PipelineRequest.checked(
+                project=self.project,
+                ref=self.ref,
+                inputs=self.inputs,
+                variables=self.variables,
+                file_variables=self.file_variables,
+                secret_variables=self.secret_variables,
+                use_trigger_token=self.use_trigger_token,
+                key_input=self.key_input,
+            ),
+            policy=Policy(self.on_manual, self.on_skipped, self.on_retry),
+            log=LogPolicy(self.log_jobs),
+            outputs=dict(self.outputs or {}),
+            require_key=self.exactly_once == "required",
+        )
+
+    def payload(
+        self, context: Context, *, state: JobState, handle: JobHandle, result: Mapping[str, Json] | None
+    ) -> dict[str, Any]:
+        """What the task returns; a pipeline that was only started has no outputs yet.
+
+        :raises AirflowSkipException: the pipeline was skipped, and ``on_skipped`` is ``skip``.
+        """
+        known = result or {
+            "status": "created",
+            "project": str(self.project),
+            "project_id": handle.ref["project_id"],
+            "pipeline_id": handle.ref["pipeline_id"],
+            "ref": self.ref,
+            "sha": None,
+            "duration": None,
+            "warnings": [],
+            "tests": None,
+        }
+        if known["status"] == "skipped" and self.on_skipped == "skip":
+            raise AirflowSkipException(f"GitLab skipped pipeline {known['pipeline_id']}: {handle.url}")
+        return super().payload(context, state=state, handle=handle, result=known)
+
+
+def _one_of(argument: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise InvalidArgument(f"{argument} is {value!r}", next_step=f"Use one of {', '.join(allowed)}.")
