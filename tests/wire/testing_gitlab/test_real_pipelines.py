@@ -267,7 +267,8 @@ def test_what_a_finished_job_left_behind_is_ended(start, connect, tmp_path):
 def test_cancel_runs_after_script_and_answers_200_when_all_is_over(start, connect):
     server = start()
     server.project.add(
-        ".gitlab-ci.yml", 'one:\n  script: [echo begun, sleep 60]\n  after_script: [echo "was $CI_JOB_STATUS"]\n'
+        ".gitlab-ci.yml",
+        'one:\n  script: [echo begun, sleep 60]\n  after_script: [echo "was $CI_JOB_STATUS"]\n',
     )
     project = connect(server)
     made = project.pipelines.create({"ref": "main"})
@@ -297,7 +298,7 @@ def test_jobs_see_neither_airflow_settings_nor_unmasked_secrets(start, connect, 
     monkeypatch.setenv("PIP_INDEX_URL", "http://mirror.example/simple")
     server = start()
     server.project.set_variable("DEPLOY_KEY", "s3cr3t-value", masked=True)
-    server.project.add(".gitlab-ci.yml", 'one: {script: [env, \'echo "$DEPLOY_KEY and $CI_JOB_TOKEN"\']}\n')
+    server.project.add(".gitlab-ci.yml", "one: {script: [env, 'echo \"$DEPLOY_KEY and $CI_JOB_TOKEN\"']}\n")
     project = connect(server)
     made = project.pipelines.create({"ref": "main"})
     server.wait(made.id, "success")
@@ -327,7 +328,8 @@ def test_junit_reports_are_summed_up(start, connect):
 
 
 @pytest.mark.parametrize(
-    ("text", "cause"), [("A='x y'\n\nB=2\n", None), ("just words\n", "Invalid Format"), ("A=1\n" * 2000, "Too Big")]
+    ("text", "cause"),
+    [("A='x y'\n\nB=2\n", None), ("just words\n", "Invalid Format"), ("A=1\n" * 2000, "Too Big")],
 )
 def test_a_broken_dotenv_report_fails_its_job(start, connect, text, cause):
     server = start()
@@ -378,7 +380,8 @@ def test_a_child_pipeline_decides_its_bridge(start, connect):
     server = start()
     server.project.add("child.yml", "inner: {script: exit 1}\n")
     server.project.add(
-        ".gitlab-ci.yml", "child: {trigger: {include: child.yml, strategy: depend}}\nplain: {script: 'true'}\n"
+        ".gitlab-ci.yml",
+        "child: {trigger: {include: child.yml, strategy: depend}}\nplain: {script: 'true'}\n",
     )
     project = connect(server)
     made = project.pipelines.create({"ref": "main"})
@@ -440,14 +443,24 @@ def test_sigkill_of_the_server_leaves_no_job_behind(tmp_path):
     import urllib.request
 
     server = subprocess.Popen(
-        [sys.executable, "-m", "airflow_provider_mlops", "testing", "gitlab", "--root", str(tmp_path / "root")],
+        [
+            sys.executable,
+            "-m",
+            "airflow_provider_mlops",
+            "testing",
+            "gitlab",
+            "--root",
+            str(tmp_path / "root"),
+        ],
         stdout=subprocess.PIPE,
         env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
     )
     try:
         ready = json.loads(server.stdout.readline())
         repository = Path(ready["repository"])
-        (repository / ".gitlab-ci.yml").write_text(f"one: {{script: 'echo $$ > {tmp_path}/main; sleep 300'}}\n")
+        (repository / ".gitlab-ci.yml").write_text(
+            f"one: {{script: 'echo $$ > {tmp_path}/main; sleep 300'}}\n"
+        )
         for arguments in (["add", "."], ["commit", "-q", "-m", "Sleep"]):
             subprocess.run(["git", "-C", str(repository), *arguments], check=True)
         body = json.dumps({"token": ready["trigger_token"], "ref": "main"}).encode()
@@ -478,7 +491,15 @@ def test_a_signal_stops_the_program_with_exit_code_0(tmp_path, number):
     import sys
 
     server = subprocess.Popen(
-        [sys.executable, "-m", "airflow_provider_mlops", "testing", "gitlab", "--root", str(tmp_path / "root")],
+        [
+            sys.executable,
+            "-m",
+            "airflow_provider_mlops",
+            "testing",
+            "gitlab",
+            "--root",
+            str(tmp_path / "root"),
+        ],
         stdout=subprocess.PIPE,
         env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
     )

@@ -1,0 +1,183 @@
+"""Commits, files, branches, merge requests and commit statuses."""
+
+from __future__ import annotations
+
+import base64
+
+import gitlab
+import pytest
+
+from airflow_provider_mlops.testing.gitlab import Scenario
+
+
+@pytest.fixture
+def server(start):
+    return start(Scenario({"train": []}))
+
+
+@pytest.fixture
+def project(server, connect):
+    return connect(server)
+
+
+def _commit(project, *actions, branch="main", **keywords):
+    return project.commits.create(
+        {"branch": branch, "commit_message": "Change", "actions": list(actions), **keywords}
+    )
+
+
+def test_all_actions_of_a_commit(server, project):
+    _commit(
+        project,
+        {"action": "create", "file_path": "a.txt", "content": "one"},
+        {
+            "action": "create",
+            "file_path": "b.bin",
+            "content": base64.b64encode(b"\0\xff").decode(),
+            "encoding": "base64",
+        },
+        {"action": "create", "file_path": "run.sh", "content": "x"},
+    )
+    made = _commit(
+        project,
+        {"action": "update", "file_path": "a.txt", "content": "two"},
+        {"action": "move", "file_path": "c.bin", "previous_path": "b.bin"},
+        {"action": "chmod", "file_path": "run.sh", "execute_filemode": True},
+    )
+
+    repository = server.project.repository
+    tree = repository.tree(made.id)
+    assert set(tree) == {".gitlab-ci.yml", "a.txt", "c.bin", "run.sh"}
+    assert tree["run.sh"].mode == "100755"
+    assert project.files.raw("c.bin", ref="main") == b"\0\xff"
+    assert (repository.folder / "a.txt").read_text() == "two"
+    assert not (repository.folder / "b.bin").exists()
+    file = project.files.get("a.txt", ref="main")
+    assert (file.decode(), file.last_commit_id) == (b"two", made.id)
+    assert project.files.head("a.txt", ref="main")["x-gitlab-last-commit-id"] == made.id
+    _commit(project, {"action": "delete", "file_path": "a.txt"})
+    with pytest.raises(gitlab.GitlabGetError, match="404 File Not Found"):
+        project.files.raw("a.txt", ref="main")
+
+
+def test_last_commit_id_is_an_optimistic_lock_with_two_wordings(project):
+    old = _commit(project, {"action": "create", "file_path": "a", "content": "1"}).id
+    _commit(project, {"action": "update", "file_path": "a", "content": "2", "last_commit_id": old})
+
+    with pytest.raises(
+        gitlab.GitlabCreateError, match="The file has changed since you started editing it: a"
+    ):
+        _commit(project, {"action": "update", "file_path": "a", "content": "3", "last_commit_id": old})
+    with pytest.raises(
+        gitlab.GitlabUpdateError, match="You are attempting to update a file that has changed"
+    ):
+        project.files.update(
+            "a", {"branch": "main", "content": "3", "commit_message": "m", "last_commit_id": old}
+        )
+    assert project.files.raw("a", ref="main") == b"2"
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ({"action": "create", "file_path": ".gitlab-ci.yml", "content": ""}, "already exists"),
+        ({"action": "update", "file_path": "gone", "content": ""}, "doesn't exist"),
+        ({"action": "delete", "file_path": "gone"}, "doesn't exist"),
+        ({"action": "explode", "file_path": "gone"}, "does not have a valid value"),
+    ],
+)
+def test_a_refused_action_changes_nothing(server, project, action, message):
+    before = server.project.repository.branches()
+
+    with pytest.raises(gitlab.GitlabCreateError, match=message) as refused:
+        _commit(project, {"action": "create", "file_path": "ok", "content": ""}, action)
+
+    assert refused.value.response_code == 400
+    assert server.project.repository.branches() == before
+
+
+def test_a_commit_may_start_a_branch_but_not_take_over_one(project):
+    create = {"action": "create", "file_path": "a", "content": "1"}
+    made = _commit(project, create, branch="work", start_branch="main")
+
+    assert project.branches.get("work").commit["id"] == made.id
+    with pytest.raises(gitlab.GitlabCreateError, match="already exists"):
+        _commit(project, create, branch="work", start_branch="main")
+    with pytest.raises(gitlab.GitlabCreateError, match="when you are on a branch"):
+        _commit(project, create, branch="other")
+
+
+def test_local_work_in_the_repository_survives_a_commit_through_the_api(server, project):
+    folder = server.project.repository.folder
+    (folder / "draft.txt").write_text("mine")
+
+    _commit(project, {"action": "create", "file_path": "theirs.txt", "content": "x"})
+
+    assert (folder / "draft.txt").read_text() == "mine"
+    assert server.project.repository.git("status", "--porcelain") == b"?? draft.txt\n"
+
+
+def _merge_request(project, source="work"):
+    return project.mergerequests.create(
+        {"source_branch": source, "target_branch": "main", "title": "Release"}
+    )
+
+
+def test_a_merge_request_from_creation_to_merge(server, project):
+    head = _commit(
+        project, {"action": "create", "file_path": "a", "content": "1"}, branch="work", start_branch="main"
+    ).id
+    _commit(project, {"action": "create", "file_path": "b", "content": "1"})
+    request = _merge_request(project)
+    assert (request.state, request.sha, request.detailed_merge_status) == ("opened", head, "mergeable")
+
+    with pytest.raises(gitlab.GitlabCreateError, match="already exists for this source branch: !1") as twice:
+        _merge_request(project)
+    assert twice.value.response_code == 409
+    assert [row.iid for row in project.mergerequests.list(state="opened", source_branch="work")] == [1]
+    with pytest.raises(gitlab.GitlabMRClosedError, match="SHA does not match"):
+        request.merge(sha="0" * 40)
+
+    request.merge(sha=head, should_remove_source_branch=True)
+
+    merged = project.mergerequests.get(1)
+    assert (merged.state, merged.sha) == ("merged", head)
+    assert set(server.project.repository.tree("main")) == {".gitlab-ci.yml", "a", "b"}
+    assert [branch.name for branch in project.branches.list()] == ["main"]
+    with pytest.raises(gitlab.GitlabMRClosedError) as closed:
+        merged.merge()
+    assert closed.value.response_code == 405
+
+
+def test_a_conflict_cannot_be_merged(project):
+    _commit(
+        project, {"action": "create", "file_path": "a", "content": "1"}, branch="work", start_branch="main"
+    )
+    _commit(project, {"action": "create", "file_path": "a", "content": "2"})
+    request = _merge_request(project)
+
+    assert (request.has_conflicts, request.detailed_merge_status) == (True, "conflict")
+    with pytest.raises(gitlab.GitlabError) as refused:
+        request.merge()
+    assert refused.value.response_code == 422
+
+
+def test_a_merge_request_needs_its_branches(project):
+    with pytest.raises(gitlab.GitlabCreateError) as refused:
+        _merge_request(project, "nowhere")
+    assert refused.value.response_code == 422
+
+
+def test_commit_statuses_refuse_the_same_running_state_twice(server, project):
+    commit = project.commits.get("main")
+
+    commit.statuses.create(
+        {"state": "running", "name": "airflow", "target_url": "http://airflow.example/run"}
+    )
+    with pytest.raises(gitlab.GitlabCreateError, match="Cannot transition status via :run from :running"):
+        commit.statuses.create({"state": "running", "name": "airflow"})
+    commit.statuses.create({"state": "success", "name": "airflow"})
+    commit.statuses.create({"state": "success", "name": "airflow"})
+
+    [status] = commit.statuses.list()
+    assert (status.status, status.target_url) == ("success", "http://airflow.example/run")
