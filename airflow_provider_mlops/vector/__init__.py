@@ -1,1 +1,18 @@
-"""Vector indexes that are never half-made."""
+"""Vector indexes that are never half-made. The value types that a DAG file needs; nothing heavy is imported."""
+
+from airflow_provider_mlops.vector.chunking import RecursiveChunker, WholeText
+from airflow_provider_mlops.vector.embedders import CallableEmbedder, HashEmbedder, PrecomputedVectors
+from airflow_provider_mlops.vector.gate import Gate
+from airflow_provider_mlops.vector.sources import Records
+from airflow_provider_mlops.vector.spec import VectorIndex
+
+__all__ = [
+    "CallableEmbedder",
+    "Gate",
+    "HashEmbedder",
+    "PrecomputedVectors",
+    "Records",
+    "RecursiveChunker",
+    "VectorIndex",
+    "WholeText",
+]

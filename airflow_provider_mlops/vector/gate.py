@@ -6,31 +6,29 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector.errors import GateRejected, GoldenQueriesInvalid
 
 
-# Not frozen: Airflow renders nested templates by assignment.
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Gate:
     """What a new version must achieve before it can go live.
 
     :param queries: URI of a JSON Lines file: ``{"query": "...", "expected": ["document key", ...]}`` per
-        line, with ``"vector"`` where the source brings its own vectors. Templated.
+        line, with ``"vector"`` where the source brings its own vectors. The operator renders it (template
+        or another task's output).
     :param min_recall: least mean recall@k, between 0 and 1.
     :param k: how many documents count as found.
     :param min_mrr: least mean reciprocal rank of the first expected document, if that matters.
     :raises InvalidArgument: a number is out of range.
     """
 
-    queries: str
+    queries: Any
     min_recall: float
     k: int = 5
     min_mrr: float | None = None
-
-    template_fields: ClassVar[tuple[str, ...]] = ("queries",)
 
     def __post_init__(self) -> None:
         floors = [self.min_recall, *([] if self.min_mrr is None else [self.min_mrr])]

@@ -233,18 +233,18 @@ class _Run:
         import numpy as np
 
         embedder = self.index.embedder
-        vectors = [
-            embedder.embed_query(query.query)
-            if query.vector is None
-            else np.array(query.vector, dtype=np.float32)
-            for query in queries
+        vectors = [query.vector for query in queries]
+        texts = [query.query for query, vector in zip(queries, vectors, strict=True) if vector is None]
+        embedded = iter(embedder.embed(texts, "query") if texts else ())
+        arrays = [
+            np.array(next(embedded) if vector is None else vector, dtype=np.float32) for vector in vectors
         ]
-        for query, vector in zip(queries, vectors, strict=True):
+        for query, vector in zip(queries, arrays, strict=True):
             if problem := vector_problem(vector.tolist(), embedder.dimension):
                 raise GoldenQueriesInvalid(
                     f"Index {self.index.name!r}: the vector of golden query {query.query[:60]!r} {problem}"
                 )
-        return np.stack(vectors)
+        return np.stack(arrays)
 
     def _finish(
         self,

@@ -56,7 +56,7 @@ class Source(Protocol):
         """All records, once."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Records:
     """Documents from a function of your own.
 
@@ -67,6 +67,11 @@ class Records:
     """
 
     function: Callable[[], Iterable[Any]]
+
+    def __repr__(self) -> str:
+        # Airflow hashes a DAG by the texts of its arguments: no memory address may be among them.
+        function = self.function
+        return f"Records({function.__module__}:{getattr(function, '__qualname__', type(function).__name__)})"
 
     def records(self) -> Iterator[SourceRecord]:
         """What the function yields; anything but a mapping is an unusable record."""

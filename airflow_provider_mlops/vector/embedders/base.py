@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+
+TextKind = Literal["passage", "query"]
 
 
 class Embedder(Protocol):
@@ -19,8 +21,8 @@ class Embedder(Protocol):
     def identity(self) -> Mapping[str, Any]:
         """JSON object that says all that the vectors depend on; part of the index's fingerprint and of cache keys."""
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of passages: float32, shape (number of texts, dimension)."""
+    def embed(self, texts: Sequence[str], kind: TextKind = "passage") -> np.ndarray:
+        """Vectors of texts: float32, shape (number of texts, dimension).
 
-    def embed_query(self, text: str) -> np.ndarray:
-        """Vector of a query: float32, shape (dimension,)."""
+        :param kind: passages are indexed, queries are searched for; some models treat them differently.
+        """

@@ -46,8 +46,8 @@ class CallableEmbedder:
             "dimension": self.dimension,
         }
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """What the function returns, as float32.
+    def embed(self, texts: Sequence[str], kind: str = "passage") -> np.ndarray:
+        """What the function returns, as float32; passages and queries are treated alike.
 
         :raises InvalidArgument: the function cannot be imported, or returns another shape.
         """
@@ -60,11 +60,6 @@ class CallableEmbedder:
                 f"expected {(len(texts), self.dimension)}"
             )
         return vectors
-
-    def embed_query(self, text: str) -> np.ndarray:
-        """Vector of a query; raises as :meth:`embed`."""
-        vector: np.ndarray = self.embed([text])[0]
-        return vector
 
     def _load(self) -> Callable[[list[str]], Any]:
         module, _, name = self.function.partition(":")

@@ -41,8 +41,8 @@ class HashEmbedder:
         """The algorithm's name with its own version number, and the dimension."""
         return {"type": "hash", "version": 1, "dimension": self.dimension}
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors of the texts; a text without any visible character gives a vector of zeros."""
+    def embed(self, texts: Sequence[str], kind: str = "passage") -> np.ndarray:
+        """Unit vectors of passages or queries, which are treated alike; an empty text gives a vector of zeros."""
         import numpy as np
 
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
@@ -65,11 +65,6 @@ class HashEmbedder:
                     # Opposite signs cancelled each other out; a zero vector would not be storable.
                     vector[zlib.crc32(text.encode()) % self.dimension] = 1.0
         return vectors
-
-    def embed_query(self, text: str) -> np.ndarray:
-        """Unit vector of a query; the same function as for passages."""
-        vector: np.ndarray = self.embed([text])[0]
-        return vector
 
 
 @lru_cache(maxsize=100_000)

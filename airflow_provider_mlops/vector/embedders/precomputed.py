@@ -32,7 +32,7 @@ class PrecomputedVectors:
         """Dimension and model."""
         return {"type": "precomputed", "dimension": self.dimension, "model": self.model}
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
+    def embed(self, texts: Sequence[str], kind: str = "passage") -> np.ndarray:
         """Never possible.
 
         :raises InvalidArgument: always; there is nothing that could embed a text.
@@ -41,7 +41,3 @@ class PrecomputedVectors:
             f"This index takes its vectors from the column {self.column!r}; texts cannot be embedded",
             next_step="Give the query a vector of its own.",
         )
-
-    def embed_query(self, text: str) -> np.ndarray:
-        """Never possible; raises as :meth:`embed`."""
-        return self.embed([text])

@@ -77,6 +77,11 @@ def open_lance(index: str, *, uri: str | None, connection: ConnectionInfo | None
                 f"Connection {connection.conn_id!r} has no URI", conn_id=connection.conn_id
             )
         raise InvalidArgument(f"Index {index!r}: no LanceDB location", next_step="Set uri or conn_id.")
+    if "@" in urlsplit(location).netloc:
+        raise InvalidArgument(
+            f"Index {index!r}: LanceDB does not know Airflow connections inside a URI",
+            next_step="Set uri to a plain location, or conn_id to a connection of type lancedb.",
+        )
     # LanceDB's Rust part writes warnings past Python's logging, straight into the task log.
     os.environ.setdefault("LANCEDB_LOG", "error")
     os.environ.setdefault("RUST_LOG", "error")
@@ -91,6 +96,15 @@ def open_lance(index: str, *, uri: str | None, connection: ConnectionInfo | None
     with translated(index):
         database = lancedb.connect(location, storage_options=_storage_options(connection))
     return LanceStore(database, index)
+
+
+def check(connection: ConnectionInfo) -> str:
+    """Ask the connection's database for its tables; returns a line that says what answered.
+
+    Raises as :func:`open_lance` and the store's own methods.
+    """
+    store = open_lance("connection-test", uri=None, connection=connection)
+    return f"{store.table_count()} tables at {connection.host}"
 
 
 def _storage_options(connection: ConnectionInfo | None) -> dict[str, str] | None:
@@ -225,6 +239,11 @@ class LanceStore:
     def __init__(self, database: Any, index: str) -> None:
         self._database = database
         self._index = index
+
+    def table_count(self) -> int:
+        """Number of tables in the database, of whatever index."""
+        with translated(self._index):
+            return len(self._database.list_tables().tables)
 
     def _table(self, name: str) -> Any | None:
         with translated(self._index):

@@ -229,22 +229,25 @@ class StoreContract:
             lease.renew()
 
     def test_retry_of_the_same_task_takes_over_and_the_old_one_notices(self, open_store: OpenStore) -> None:
-        with open_store("Docs") as first, open_store("Docs") as second:
-            with first.lease("run-a") as old:
-                old.writing()
-                with second.lease("run-a") as new:
-                    assert new.unclean
-                    with pytest.raises(IndexBusy):
-                        old.renew()
-                    with pytest.raises(IndexBusy):
-                        old.writing()
-                    new.renew()
+        with open_store("Docs") as first, open_store("Docs") as second, first.lease("run-a") as old:
+            old.writing()
+            with second.lease("run-a") as new:
+                assert new.unclean
+                with pytest.raises(IndexBusy):
+                    old.renew()
+                with pytest.raises(IndexBusy):
+                    old.writing()
+                new.renew()
 
     def test_lease_of_a_failed_run_is_free_and_says_so(self, store: Store) -> None:
-        with pytest.raises(ZeroDivisionError), store.lease("run-a") as lease:
-            assert not lease.unclean
-            lease.writing()
-            1 / 0  # noqa: B018
+        def fail() -> None:
+            with store.lease("run-a") as lease:
+                assert not lease.unclean
+                lease.writing()
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
         with store.lease("run-b") as lease:
             assert lease.unclean
             lease.writing()

@@ -23,7 +23,7 @@ def test_calls_the_named_function() -> None:
     vectors = embedder("lengths").embed(["a", "abc"])
     assert vectors.dtype == np.float32
     assert vectors.tolist() == [[1.0, 1.0], [3.0, 1.0]]
-    assert embedder("lengths").embed_query("ab").tolist() == [2.0, 1.0]
+    assert embedder("lengths").embed(["ab"], "query").tolist() == [[2.0, 1.0]]
 
 
 def test_survives_json_and_the_revision_changes_its_identity() -> None:

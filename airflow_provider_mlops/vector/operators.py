@@ -1,0 +1,213 @@
+"""The index task. The work is in :mod:`airflow_provider_mlops.vector.indexing`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from airflow_provider_mlops.base.hook import connection_info
+from airflow_provider_mlops.base.operators import MlopsOperator, product_field
+from airflow_provider_mlops.compat import Context, ObjectStoragePath
+from airflow_provider_mlops.config import namespace
+from airflow_provider_mlops.errors import ExtraMissing, InvalidArgument, StorageUnwritable
+from airflow_provider_mlops.payloads import SCHEMA, VectorIndexPayload
+from airflow_provider_mlops.vector.activate import KIND
+from airflow_provider_mlops.vector.cache import EmbeddingCache
+from airflow_provider_mlops.vector.embedding import RowMaker
+from airflow_provider_mlops.vector.errors import GoldenQueriesInvalid
+from airflow_provider_mlops.vector.gate import Gate, GoldenQuery, parse_golden
+from airflow_provider_mlops.vector.hook import located
+from airflow_provider_mlops.vector.indexing import Mode, Outcome, RunOptions, run
+from airflow_provider_mlops.vector.sources import JsonlFiles, Source, find_files
+from airflow_provider_mlops.vector.spec import VectorIndex
+from airflow_provider_mlops.vector.stores import open_store
+from airflow_provider_mlops.vector.survey import DeadLetters
+
+
+class VectorIndexOperator(MlopsOperator):
+    """Bring a vector index to the state of a source, judge it, and make it live.
+
+    Only chunks that are new get embedded. Readers see the old version or the new one; a killed task leaves
+    the live version whole, and its retry goes on where it stopped. Returns a
+    :class:`~airflow_provider_mlops.payloads.VectorIndexPayload`.
+
+    In LanceDB every change is a new version. In Weaviate a change with ``gate`` or with ``activate=False`` is
+    built beside the live version, which copies all vectors, but embeds only new chunks; without both it is
+    written into the live version: new chunks first, and stale ones go when all of them are acknowledged.
+
+    :param index: the index.
+    :param source: URI, path or list of them, of JSON Lines files (``*`` and ``**`` are expanded), the output
+        of a task that has one under ``uri``, or :class:`~airflow_provider_mlops.vector.Records` (templated).
+        It is read twice.
+    :param mode: ``auto`` writes only differences if a version with the same fingerprint is there, else
+        everything; ``sync`` fails instead of doing the latter; ``rebuild`` always does.
+    :param gate: golden queries that a new version has to answer well enough. Its file is templated
+        (as ``golden``).
+    :param activate: make the version live. With ``False`` a release does it later, with this task's output.
+    :param max_delete_fraction: share of the indexed documents, 0 to 1, that may vanish in one run.
+    :param max_bad_fraction: share of the source's records, 0 to 1, that may be unusable (undecodable, without
+        key or text, repeated key, property of the wrong type) and are then left out.
+    :param dead_letters: URI of a file that gets the unusable records, one JSON object per line, replaced by
+        each try that has any (templated).
+    :param embedding_cache: path of an SQLite file on the worker's disk (or ``file://`` URI) that keeps
+        embeddings for later tries and rebuilds; default none (templated).
+    :param batch_size: chunks that are embedded and written at a time.
+    :raises SourceEmpty, TooManyBadRecords, TooManyDeletes: nothing was written.
+    :raises GateRejected: the new version is not good enough; the live one stays.
+    :raises IndexBusy: another task writes this index; a retry may find it free.
+    """
+
+    template_fields: Sequence[str] = ("source", "golden", "dead_letters", "embedding_cache")
+
+    def __init__(
+        self,
+        *,
+        index: VectorIndex,
+        source: Any,
+        mode: Mode = "auto",
+        gate: Gate | None = None,
+        activate: bool = True,
+        max_delete_fraction: float = 0.2,
+        max_bad_fraction: float = 0.0,
+        dead_letters: str | None = None,
+        embedding_cache: str | None = None,
+        batch_size: int = 2000,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.index = index
+        self.source = source
+        self.mode = mode
+        self.gate = gate
+        # A field of its own, so that Airflow renders it and sees whose output it is.
+        self.golden = gate.queries if gate else None
+        self.activate = activate
+        self.max_delete_fraction = max_delete_fraction
+        self.max_bad_fraction = max_bad_fraction
+        self.dead_letters = dead_letters
+        self.embedding_cache = embedding_cache
+        self.batch_size = batch_size
+
+    def execute(self, context: Context) -> VectorIndexPayload:
+        """Survey, write, verify, judge, make live."""
+        self._check_arguments()
+        index = located(self.index)
+        source = self._source()
+        options = RunOptions(
+            mode=self.mode,
+            activate=self.activate,
+            gate=(self.gate, self._golden()) if self.gate else None,
+            max_delete_fraction=self.max_delete_fraction,
+            max_bad_fraction=self.max_bad_fraction,
+            batch_size=self.batch_size,
+        )
+        instance = context["ti"]
+        holder = "/".join(
+            map(str, (namespace(), instance.dag_id, instance.run_id, instance.task_id, instance.map_index))
+        )
+        store = open_store(
+            index.backend, index.name, conn_id=index.connection, uri=index.uri, connections=connection_info
+        )
+        with closing(self._letters()) as letters, self._maker(index) as maker, store as opened:
+            outcome = run(index, source, opened, maker, options, holder=holder, on_bad=letters)
+        return self._payload(index, outcome, maker, letters.used)
+
+    def _check_arguments(self) -> None:
+        try:
+            import numpy  # noqa: F401
+        except ImportError as error:
+            raise ExtraMissing(
+                "Vector indexes need numpy", next_step="pip install 'airflow-provider-mlops[vector]'"
+            ) from error
+        problem = None
+        if self.mode not in ("auto", "sync", "rebuild"):
+            problem = f"mode is {self.mode!r}; there are auto, sync, rebuild"
+        elif not (0 <= self.max_delete_fraction <= 1 and 0 <= self.max_bad_fraction <= 1):
+            problem = "max_delete_fraction and max_bad_fraction lie between 0 and 1"
+        elif self.batch_size < 1:
+            problem = f"batch_size is {self.batch_size}, the least is 1"
+        if problem:
+            raise InvalidArgument(f"Index {self.index.name!r}: {problem}")
+
+    def _source(self) -> Source:
+        if hasattr(self.source, "records"):
+            source: Source = self.source
+            return source
+        value = (
+            self.source
+            if isinstance(self.source, list)
+            else product_field(self.source, "uri", argument="source")
+        )
+        names = value if isinstance(value, list | tuple) else [value]
+        if not names or not all(isinstance(name, str) for name in names):
+            raise InvalidArgument(
+                f"source is a {type(value).__name__}",
+                next_step="Pass a URI, a list of URIs, or Records(function).",
+            )
+        return JsonlFiles([path for name in names for path in find_files(name, ObjectStoragePath)])
+
+    def _golden(self) -> list[GoldenQuery]:
+        name = product_field(self.golden, "uri", argument="gate")
+        path = ObjectStoragePath(name)
+        try:
+            return parse_golden(path.read_bytes().splitlines(), path.name)
+        except FileNotFoundError as error:
+            raise GoldenQueriesInvalid(f"Golden queries {name!r}: no such file") from error
+
+    def _letters(self) -> DeadLetters:
+        if self.dead_letters is None:
+            return DeadLetters(None)
+        path = ObjectStoragePath(self.dead_letters)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageUnwritable(f"dead_letters: {self.dead_letters!r}: {error}") from error
+        return DeadLetters(path)
+
+    @contextmanager
+    def _maker(self, index: VectorIndex) -> Iterator[RowMaker]:
+        if self.embedding_cache is None:
+            yield RowMaker(index.embedder)
+            return
+        parts = urlsplit(self.embedding_cache)
+        if parts.scheme not in ("", "file"):
+            raise InvalidArgument(
+                f"embedding_cache is {self.embedding_cache!r}",
+                next_step="Name a file on the worker's own disk.",
+            )
+        path = Path(unquote(parts.path) if parts.scheme else self.embedding_cache)
+        with closing(EmbeddingCache(path, index.embedder.identity())) as cache:
+            yield RowMaker(index.embedder, cache)
+
+    def _payload(
+        self, index: VectorIndex, outcome: Outcome, maker: RowMaker, dead_letters: bool
+    ) -> VectorIndexPayload:
+        return {
+            "schema": SCHEMA,
+            "kind": KIND,
+            "index": index.name,
+            "backend": index.backend,
+            "conn_id": index.connection,
+            "uri": index.uri,
+            "version": outcome.version.name,
+            "physical": outcome.version.physical,
+            "previous_version": outcome.previous,
+            "active": outcome.active,
+            "action": outcome.action,
+            "fingerprint": index.fingerprint(),
+            "documents": len(outcome.survey.documents),
+            "chunks": len(outcome.survey.digests),
+            "added": len(outcome.plan.added),
+            "updated": len(outcome.plan.updated),
+            "deleted": len(outcome.plan.deleted),
+            "unchanged": outcome.plan.unchanged,
+            "bad": outcome.survey.bad,
+            "embedded": maker.embedded,
+            "cached": maker.cached,
+            "healed": outcome.healed,
+            "dead_letters": self.dead_letters if dead_letters else None,
+            "gate": outcome.gate.to_json() if outcome.gate else None,
+        }

@@ -1,0 +1,41 @@
+"""Whole runs on LanceDB."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_mlops.vector import HashEmbedder, VectorIndex
+from tests.unit.vector.indexing_contract import IndexingContract, documents
+
+pytest.importorskip("lancedb")
+
+
+class TestIndexingOnLance(IndexingContract):
+    @pytest.fixture
+    def index(self, tmp_path: Path) -> VectorIndex:
+        return VectorIndex(
+            "Docs", embedder=HashEmbedder(64), properties={"year": "int"}, uri=str(tmp_path), full_text=True
+        )
+
+    def test_search_needs_no_airflow_and_warns_of_nothing(self, index: VectorIndex) -> None:
+        self.run(documents())
+        code = (
+            "import sys; sys.modules['airflow'] = sys.modules['weaviate'] = None\n"
+            "import json\n"
+            "from airflow_provider_mlops.vector import VectorIndex\n"
+            "from airflow_provider_mlops.vector.search import search\n"
+            "index = VectorIndex.from_json(json.loads(sys.argv[1]))\n"
+            "print(search(index, 'page33', k=2)[0].doc, search(index, 'page34', full_text=True)[0].doc)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, json.dumps(index.to_json())],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.stdout.split(), done.stderr) == (["doc33", "doc34"], "")
