@@ -6,7 +6,7 @@
         records/<release_id>.json   one for every release and rollback, never changed
         current.json                {"release_id": ...}: what is live
         journal/<key>.json          steps of each run
-        open.json                   {"journal": <key>}: a run that has begun and not ended
+        open.json                   {"journal": <key>}: the run that moves the channel, or was cut off
         lease.json                  who moves the channel right now
 """
 
@@ -83,10 +83,14 @@ class ReleaseLedger:
         return self.record(data["release_id"])
 
     def unfinished(self) -> Journal | None:
-        """Journal of a run that has begun and not ended, if there is one."""
+        """Journal of a run that may have moved something and has not ended, if there is one."""
         data = read_json(self.folder / "open.json")
         found = self.journal(str(data["journal"])) if data else None
-        return None if found is None or found.finished else found
+        if found is None or found.finished or not found.begun:
+            return None
+        current = self.current()
+        # The pointer is the last thing that a release moves; what is missing then is book-keeping.
+        return None if current and current.release_id == found.record.release_id else found
 
     def journal(self, key: str) -> Journal | None:
         """Journal of a run."""
@@ -103,8 +107,8 @@ class ReleaseLedger:
         journal.start("record")
         write_json(self._record_file(record.release_id), record.to_json())
         write_json(self.folder / "current.json", {"release_id": record.release_id})
-        journal.finish()
         remove(self.folder / "open.json")
+        journal.finish()
 
     def _record_file(self, release_id: str) -> Any:
         return self.folder / "records" / f"{release_id}.json"
