@@ -8,6 +8,7 @@ prints, and no way in which it exits, can be taken for it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -36,12 +37,15 @@ def main(request_path: str, result_fd: int) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - the user's code may raise anything, SystemExit included
-        traceback.print_exc()
-        result = {"error": describe(error, request["context"])}
-    sys.stdout.flush()
+        failure = describe(error, request["context"])
+        if failure["kind"] != "lock":  # there the resolver's own words are to stay the last ones
+            traceback.print_exc()
+        result = {"error": failure}
     data = json.dumps(result).encode()
     while data:
         data = data[os.write(result_fd, data) :]
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        sys.stdout.flush()  # the user's code may have closed or replaced it
     # Threads and exit handlers that the user's code left behind have no say any more.
     os._exit(0)
 
@@ -106,21 +110,18 @@ def describe(error: BaseException, context: str) -> dict[str, str]:
     """An exception as the kind of failure, the cause in one line, and the line of the user's code it came from."""
     chain = list(_chain(error))
     # What came out of the user's own files tells more than what BentoML made of it.
-    telling = next((link for link in chain if _place(link, context)), chain[-1])
+    telling = next((link for link in chain if _place(link, context) or _names_model(link)), chain[-1])
     place = _place(telling, context)
     return {"kind": _kind(error, chain, place), "cause": _cause(error, telling), "place": place}
 
 
 def _kind(error: BaseException, chain: list[BaseException], place: str) -> str:
     names = {type(link).__name__ for link in chain}
-    texts = [str(link) for link in chain]
-    if any(text.startswith(_LOCK_FAILURE) for text in texts):
+    if any(str(link).startswith(_LOCK_FAILURE) for link in chain):
         return "lock"
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in ("bentoml", "attr"):
         return "environment"
-    if any("could not be found locally" in text or "not found either locally" in text for text in texts):
-        return "model"
-    if place and "NotFound" in names and any("Model" in text for text in texts):
+    if any(_names_model(link) for link in chain):
         return "model"
     if place or "ImportServiceError" in names or isinstance(error, SystemExit):
         return "service"
@@ -133,6 +134,14 @@ def _kind(error: BaseException, chain: list[BaseException], place: str) -> str:
     }:
         return "context"
     return "other"
+
+
+def _names_model(error: BaseException) -> bool:
+    """Whether BentoML says here which model it lacks: one the service declares, or one its module looks up."""
+    text = str(error)
+    if "could not be found locally" in text or "not found either locally" in text:
+        return True
+    return type(error).__name__ == "NotFound" and text.startswith(("Model ", "no Models "))
 
 
 def _cause(error: BaseException, telling: BaseException) -> str:
