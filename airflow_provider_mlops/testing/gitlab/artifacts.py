@@ -57,7 +57,7 @@ class TestReport:
 
 def _matching(folder: Path, pattern: str) -> Iterator[Path]:
     pattern = pattern.strip().removeprefix(f"{folder}/").removeprefix("./").rstrip("/")
-    if not pattern or pattern.startswith(("/", "..")):
+    if not pattern or pattern.startswith("/") or ".." in pattern.split("/"):
         return
     matches = [folder] if pattern in (".", "**") else folder.glob(pattern)
     for match in matches:

@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_mlops.testing.gitlab.ci_variables import expand
 from airflow_provider_mlops.testing.gitlab.specs import ConfigError
 
-_BLOCK = re.compile(r"\$\[\[\s*(.+?)\s*\]\]")
+_BLOCK = re.compile(r"\$\[\[\s*((?:(?!\]\]).)+?)\s*\]\]")
 _TRUNCATE = re.compile(r"truncate\(\s*(\d+)\s*,\s*(\d+)\s*\)")
 MAX_INPUTS = 20
 

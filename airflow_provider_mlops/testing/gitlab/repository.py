@@ -46,6 +46,18 @@ _IDENTITY = {
 }
 
 
+# A push to the checked-out branch updates the working folder; a clean-up would only cost time.
+_CONFIG = """\
+[receive]
+\tdenyCurrentBranch = updateInstead
+[user]
+\tname = Stand-in
+\temail = stand-in@example.com
+[gc]
+\tauto = 0
+"""
+
+
 class Repository:
     """A repository with a working folder, so that callers may also commit into it by hand or push to it."""
 
@@ -56,10 +68,8 @@ class Repository:
         if not (folder / ".git").exists():
             folder.mkdir(parents=True, exist_ok=True)
             self.git("init", "-q", "-b", default_branch)
-            self.git("config", "receive.denyCurrentBranch", "updateInstead")
-            self.git("config", "user.name", _IDENTITY["GIT_AUTHOR_NAME"])
-            self.git("config", "user.email", _IDENTITY["GIT_AUTHOR_EMAIL"])
-            self.git("config", "gc.auto", "0")
+            with (folder / ".git" / "config").open("a") as config:
+                config.write(_CONFIG)
 
     def git(self, *arguments: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes:
         """Run git here.
