@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 
 from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.errors import StorageUnwritable
@@ -125,7 +126,7 @@ def publish_from_command_line(bento: str, repository: str, result: str | None) -
     A registry's credentials come from the variables that GitLab gives every job (``CI_REGISTRY``,
     ``CI_REGISTRY_USER``, ``CI_REGISTRY_PASSWORD``), and are used for that registry only.
 
-    :param bento: path of the Bento archive.
+    :param bento: path or ``file://`` URI of the Bento archive; from an object store the job fetches it first.
     :param repository: ``registry.example.com/team/name`` or ``file:///folder/name``.
     :param result: file that receives the :class:`~airflow_provider_mlops.payloads.ImagePayload` as JSON.
     :return: what was published.
@@ -140,10 +141,20 @@ def publish_from_command_line(bento: str, repository: str, result: str | None) -
         except OSError as error:
             raise StorageUnwritable(f"Result file {report}: {error.strerror}") from error
     info = None if reference.is_layout else ci_connection(reference.host, os.environ)
-    payload = publish_bento(open_store(reference, info), Path(bento))
+    payload = publish_bento(open_store(reference, info), _local(bento))
     if report is not None:
         report.write_text(json.dumps(payload, indent=2) + "\n")
     return payload
+
+
+def _local(archive: str) -> Path:
+    parts = urlsplit(archive)
+    if parts.scheme not in ("", "file"):
+        raise BentoArchiveInvalid(
+            f"Bento archive {archive} is not on this machine",
+            next_step="Fetch it in the job first (aws s3 cp, gsutil cp, ...) and pass the local path.",
+        )
+    return Path(unquote(parts.path)) if parts.scheme else Path(archive)
 
 
 def ci_connection(host: str, environment: Mapping[str, str]) -> ConnectionInfo:

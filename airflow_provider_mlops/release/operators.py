@@ -123,7 +123,6 @@ class ReleaseOperator(_Mover):
         from airflow_provider_mlops.release.steps import with_pinned_images
 
         ledger = self._open_ledger()
-        identities(self.parts)
         hook = OciRegistryHook(self.oci_conn_id)
 
         def opened(text: str) -> tuple[Reference, ImageStore]:
@@ -131,6 +130,8 @@ class ReleaseOperator(_Mover):
             return reference, hook.store(reference)
 
         parts = with_pinned_images(self.parts, opened)
+        # Asked before the lease is taken, so that a bad argument leaves no trace.
+        identities(parts)
         return self._walk(
             context,
             ledger,
