@@ -166,9 +166,10 @@ class Lifecycle:
 
     def _add_up(self, pipeline: Pipeline) -> None:
         before = pipeline.status
-        pipeline.updated_at = now()
         latest = pipeline.latest()
         pipeline.status = statuses.combined((job.status, job.allow_failure) for job in latest)
+        if pipeline.status != before:
+            pipeline.updated_at = now()
         if pipeline.started_at is None and any(job.started_at for job in latest):
             pipeline.started_at = now()
         if pipeline.status in statuses.COMPLETE:
@@ -397,6 +398,6 @@ class Lifecycle:
                         if not job.complete:
                             job.cancelled.set()
                             job.forced.set()
-        self.executor.close()
         for thread in threads:
             thread.join()
+        self.executor.close()

@@ -43,6 +43,7 @@ QUIRKS: tuple[Quirk, ...] = (
     ),
     Quirk("read", "a finished pipeline runs again, under its id, after a retry or a play"),
     Quirk("read", "allowed failures leave the pipeline success; detailed_status says passed with warnings"),
+    Quirk("read", "updated_at of a pipeline stands still while its jobs move and its own status does not"),
     Quirk("read", "child pipelines are missing from lists unless source=parent_pipeline is asked for"),
     Quirk("jobs", "bridges are not among the jobs; bridges became trigger_jobs", "Knobs.trigger_jobs"),
     Quirk(

@@ -14,6 +14,7 @@ from airflow_provider_mlops.testing.gitlab.bash_executor import BashExecutor
 from airflow_provider_mlops.testing.gitlab.clock import Clock
 from airflow_provider_mlops.testing.gitlab.creation import Creator
 from airflow_provider_mlops.testing.gitlab.entities import Entities
+from airflow_provider_mlops.testing.gitlab.errors import PortTaken, ToolMissing
 from airflow_provider_mlops.testing.gitlab.executors import Executor
 from airflow_provider_mlops.testing.gitlab.faults import Faults
 from airflow_provider_mlops.testing.gitlab.knobs import Knobs
@@ -35,6 +36,9 @@ class GitlabStandIn:
     :param project: Full path of the first project.
     :param knobs: Behaviour to begin with.
 
+    :raises ToolMissing: git or bash is not installed.
+    :raises PortTaken: another program uses the port.
+
     Attributes: ``url``, ``token`` (scope ``api``), ``read_token`` (scope ``read_api``), ``trigger_token``,
     ``project``, ``faults``, ``knobs``, ``requests``, ``store``, ``user``.
     """
@@ -48,15 +52,21 @@ class GitlabStandIn:
         project: str = "mlops/demo",
         knobs: Knobs | None = None,
     ) -> None:
+        for tool in ("git", "bash"):
+            if shutil.which(tool) is None:
+                raise ToolMissing(f"{tool} is not installed", tool=tool)
+        self.faults = Faults()
+        try:
+            self._server = HttpServer(port, self._respond, self.faults)
+        except OSError as error:
+            raise PortTaken(f"port {port} cannot be used: {error.strerror}", port=port) from error
         self._temporary = tempfile.mkdtemp(prefix="gitlab-") if root is None else None
         self.root = Path(self._temporary or root or "").resolve()
         self.root.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self.root / "builds", ignore_errors=True)
         self.executor = executor or BashExecutor()
         self.knobs = knobs or Knobs()
-        self.faults = Faults()
         self.store = Store(self.root)
-        self._server = HttpServer(port, self._respond, self.faults)
         self.requests = self._server.requests
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._clock = Clock()

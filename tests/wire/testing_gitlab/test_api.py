@@ -6,7 +6,8 @@ import gitlab
 import httpx
 import pytest
 
-from airflow_provider_mlops.testing.gitlab import Gate, Knobs, Scenario
+from airflow_provider_mlops.testing.gitlab import Gate, GitlabStandIn, Knobs, Scenario
+from airflow_provider_mlops.testing.gitlab.errors import PortTaken, ToolMissing
 
 PIPELINE_KEYS = {
     "id",
@@ -267,3 +268,12 @@ def test_lint_tells_what_is_wrong(server, connect):
     wrong = project.ci_lint.create({"content": "x: {stage: nowhere, script: a}"})
     assert not wrong.valid
     assert "chosen stage nowhere does not exist" in wrong.errors[0]
+
+
+def test_a_port_in_use_and_a_missing_tool_are_named(server, tmp_path, monkeypatch):
+    port = int(server.url.rpartition(":")[2])
+    with pytest.raises(PortTaken, match=f"port {port} cannot be used"):
+        GitlabStandIn(tmp_path / "other", port=port)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissing, match="git is not installed"):
+        GitlabStandIn(tmp_path / "other")

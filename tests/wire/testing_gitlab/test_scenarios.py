@@ -288,3 +288,34 @@ def test_many_pipelines_at_once_get_ids_of_their_own(start, connect):
     assert len({row.id for row in made}) == len({row.iid for row in made}) == 8
     for row in made:
         server.wait(row.id, "success")
+
+
+def test_updated_at_moves_with_the_pipelines_own_status_only(start, connect):
+    scenario = Scenario({"a": [Pause(0.1)], "b": [Gate("go")]})
+    server = start(scenario)
+    made = connect(server).pipelines.create({"ref": "main"})
+    scenario.wait_reached("go")
+    made.refresh()
+    before = made.updated_at
+    while not any(job.status == "success" for job in made.jobs.list()):
+        time.sleep(0.02)
+
+    made.refresh()
+    assert made.updated_at == before
+    scenario.release("go")
+    server.wait(made.id, "success")
+    made.refresh()
+    assert made.updated_at > before
+
+
+def test_every_quirk_names_a_switch_that_exists():
+    from airflow_provider_mlops.testing import gitlab as stand_in
+    from airflow_provider_mlops.testing.gitlab.quirks import LACKING, QUIRKS
+
+    switches = [name for quirk in QUIRKS if quirk.switch for name in quirk.switch.split(", ")]
+    assert switches
+    assert LACKING
+    for switch in switches:
+        owner, _, name = switch.partition("(")[0].partition(".")
+        assert not name or hasattr(getattr(stand_in, owner), name) or name in Knobs.__dataclass_fields__
+        assert hasattr(stand_in, owner)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_mlops.testing.gitlab import environment
-from airflow_provider_mlops.testing.gitlab.model import Job, Pipeline, User, Variable
+from airflow_provider_mlops.testing.gitlab.model import Job, Pipeline, User, Variable, now
 from airflow_provider_mlops.testing.gitlab.routes.api import Call, Route
 from airflow_provider_mlops.testing.gitlab.specs import ConfigError
 from airflow_provider_mlops.testing.gitlab.web import (
@@ -175,6 +175,7 @@ def put_metadata(call: Call) -> Response:
     with call.api.store.lock:
         pipeline = call.pipeline
         pipeline.name = name
+        pipeline.updated_at = now()
         return Response(body=call.api.entities.pipeline(pipeline))
 
 
