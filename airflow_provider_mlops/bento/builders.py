@@ -28,7 +28,7 @@ from airflow_provider_mlops.bento.errors import (
 from airflow_provider_mlops.bento.index_access import IndexAccess
 from airflow_provider_mlops.bento.input_hash import automatic_version, input_hash, model_version, tree_hash
 from airflow_provider_mlops.bento.secret_scan import Finding, find_credentials
-from airflow_provider_mlops.bento.store import BentoStore
+from airflow_provider_mlops.bento.store import BentoStore, is_local
 from airflow_provider_mlops.errors import InvalidArgument, MlopsError, StorageUnwritable
 from airflow_provider_mlops.payloads import SCHEMA, BentoPayload
 
@@ -231,7 +231,7 @@ class BentoBuilder:
 def _fetch_model(name: str, place: Any, folder: Path) -> _Model:
     """A model on the local disk, and its content hash; a remote one is copied below ``folder``."""
     try:
-        local = place if isinstance(place, Path) else _download(place, folder / name)
+        local = place if is_local(place) else _download(place, folder / name)
         return _Model(local.resolve(), tree_hash(read_model(local)))
     except FileNotFoundError as error:
         raise ModelMissing(f"Model {name!r}: nothing at {place}", model=name) from error

@@ -16,7 +16,7 @@ from airflow_provider_mlops.bento.build_request import AUTO_VERSION, BuildReques
 from airflow_provider_mlops.bento.builders import BentoBuilder, Isolation
 from airflow_provider_mlops.bento.environment import DEFAULT_REQUIREMENTS
 from airflow_provider_mlops.bento.index_access import IndexAccess, IndexLogin, index_access
-from airflow_provider_mlops.bento.store import BentoStore
+from airflow_provider_mlops.bento.store import BentoStore, is_local
 from airflow_provider_mlops.compat import Context, ObjectStoragePath, mask_secret
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.payloads import BentoPayload
@@ -168,14 +168,14 @@ class BentoBuildOperator(MlopsOperator):
 
     def _local(self, folder: str) -> Path:
         place = _place(folder)
-        if not isinstance(place, Path):
+        if not is_local(place):
             raise InvalidArgument(
                 f"context {folder!r} is not on the worker's disk",
                 next_step="Keep the service beside the DAGs, or fetch it in an earlier step.",
             )
         if not place.is_absolute() and self.has_dag():  # type: ignore[no-untyped-call]
             return Path(self.dag.fileloc).parent / place
-        return place
+        return Path(place)
 
     def _index_access(self) -> IndexAccess:
         url, login = None, None

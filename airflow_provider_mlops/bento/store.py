@@ -22,6 +22,11 @@ from airflow_provider_mlops.errors import StorageUnwritable
 from airflow_provider_mlops.payloads import BentoPayload
 
 
+def is_local(place: Any) -> bool:
+    """Whether a path is one of the system's own: object store paths are ``pathlib.Path`` too on older Airflow."""
+    return type(place) is type(Path())
+
+
 class BentoStore:
     """Archives below one place.
 
@@ -42,7 +47,7 @@ class BentoStore:
 
         :raises StorageUnwritable: the place cannot be written.
         """
-        if not isinstance(self._root, Path):
+        if not is_local(self._root):
             return  # asking an object store means writing an object, which a listing or a trigger may see
         with self._writing():
             folder = self._root / name
@@ -113,7 +118,7 @@ class BentoStore:
     def _locked(self, name: str) -> Iterator[None]:
         """One writer at a time below a name. An object store has no locks: there the digest decides."""
         folder = self._root / name
-        if not isinstance(folder, Path):
+        if not is_local(folder):
             yield
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +130,7 @@ class BentoStore:
             os.close(handle)
 
     def _put(self, source: Path, target: Any) -> None:
-        if not isinstance(target, Path):
+        if not is_local(target):
             with source.open("rb") as content, target.open("wb") as out:
                 shutil.copyfileobj(content, out)
             return

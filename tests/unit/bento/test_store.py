@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 
 import pytest
 
 from airflow_provider_mlops.bento.archive import digest
 from airflow_provider_mlops.bento.errors import BentoVersionTaken
-from airflow_provider_mlops.bento.store import BentoStore
+from airflow_provider_mlops.bento.store import BentoStore, is_local
+from airflow_provider_mlops.compat import ObjectStoragePath
 from airflow_provider_mlops.errors import StorageUnwritable
 from airflow_provider_mlops.payloads import BentoPayload
 
@@ -119,3 +121,19 @@ def test_the_side_file_is_the_payload(store, tmp_path):
     packed, payload = pack(tmp_path)
     store.publish(packed, payload)
     assert json.loads((tmp_path / "store/x/h-1.json").read_text()) == payload
+
+
+def test_an_object_store_keeps_bentos_as_a_disk_does(tmp_path):
+    store = BentoStore(ObjectStoragePath(f"memory://{tmp_path.name}/bentos"), uri="memory://bentos")
+    packed, payload = pack(tmp_path)
+    store.check_writable("x")
+    assert store.find("x", "h-1", "aa") is None
+    assert store.publish(packed, payload) == payload
+    assert store.publish(packed, payload)["reused"] is True
+    with pytest.raises(BentoVersionTaken):
+        store.find("x", "h-1", "bb")
+
+
+def test_the_memory_of_an_object_store_is_not_taken_for_the_disk():
+    assert not is_local(ObjectStoragePath("memory://bucket/bentos"))
+    assert is_local(Path("/srv/bentos"))
