@@ -155,8 +155,8 @@ class _Run:
             build = self.store.resume(start.name)
         else:
             build = self._begin(versions, start)
-            if start:
-                self.maker.reuse(self.store.read(start.name), states[start.name].keys())
+        if start:
+            self.maker.reuse(self.store.read(start.name), states[start.name].keys())
         healed = self._write(build)
         report = self._judge(build, build.version)
         if report and not report.passed:

@@ -1,0 +1,3 @@
+import pytest
+
+pytest.register_assert_rewrite("tests.unit.vector.store_contract", "tests.unit.vector.indexing_contract")
