@@ -58,6 +58,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk("act", "job variables of play are an array named job_variables_attributes in the body"),
     Quirk("log", "lines carry a 32-byte prefix; continued lines a plus sign", "Knobs.trace_timestamps"),
     Quirk("log", "byte windows came late; older servers send everything", "Knobs.trace_windows"),
+    Quirk("log", "past 4 MiB the runner drops the rest of the log, and the job goes on"),
     Quirk("log", "a window may cut a character, and holds 512 000 bytes at most"),
     Quirk("log", "the log may grow after the job has ended", "LateLog"),
     Quirk("log", "archiving may move all offsets", "ShiftLog"),

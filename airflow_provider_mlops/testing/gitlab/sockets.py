@@ -79,6 +79,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet: requests are recorded, not printed."""
 
     def _answer(self) -> None:
+        if self.headers.get("Transfer-Encoding"):
+            # The end of such a body would have to be parsed; the connection is of no use without that.
+            self.close_connection = True
+            self._send(Response(411, {"error": "The stand-in needs a Content-Length"}), None)
+            return
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path, _, query = self.path.partition("?")
         fault = self.server.faults.take(self.command, unquote(self.path))
@@ -118,6 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, response: Response, truncate: int | None) -> None:
         payload, content_type = response.payload()
         self.send_response(response.status)
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.send_header("Content-Type", content_type)
         if response.status != 204:
             self.send_header("Content-Length", str(len(payload)))

@@ -7,18 +7,23 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 WINDOW_LIMIT = 512_000
+OUTPUT_LIMIT = 4 * 1024 * 1024
 _PARTIAL_LIMIT = 4096
 
 
 class Trace:
     """Bytes that only grow, until :meth:`shift` or :meth:`erase`.
 
+    Past ``limit`` bytes the runner writes one last line and drops the rest; the job goes on.
+
     :param timestamps: Write each line behind the 32-byte prefix of runners since 18.7
         (``2026-01-02T03:04:05.678901Z 00O ``).
     """
 
-    def __init__(self, *, timestamps: bool = True) -> None:
+    def __init__(self, *, timestamps: bool = True, limit: int = OUTPUT_LIMIT) -> None:
         self.timestamps = timestamps
+        self._limit = limit
+        self._full = False
         self._masked: list[bytes] = []
         self._bytes = bytearray()
         self._partial = {"O": bytearray(), "E": bytearray()}
@@ -54,6 +59,11 @@ class Trace:
             pending.clear()
 
     def _emit(self, line: bytes, stream: str) -> None:
+        if self._full:
+            return
+        if len(self._bytes) > self._limit:
+            self._full = True
+            line = f"\x1b[33;1m\nJob's log exceeded limit of {self._limit} bytes.\x1b[0;m\n".encode()
         for value in self._masked:
             line = line.replace(value, b"[MASKED]")
         ended = line.endswith(b"\n")

@@ -277,3 +277,20 @@ def test_a_port_in_use_and_a_missing_tool_are_named(server, tmp_path, monkeypatc
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissing, match="git is not installed"):
         GitlabStandIn(tmp_path / "other")
+
+
+def test_a_body_without_a_length_is_refused_and_spoils_nothing(server):
+    with httpx.Client(headers={"PRIVATE-TOKEN": server.token}) as client:
+        answer = client.post(
+            f"{server.url}/api/v4/projects/1/pipeline", content=iter([b'{"ref":', b'"main"}'])
+        )
+        assert answer.status_code == 411
+        assert client.get(f"{server.url}/api/v4/version").status_code == 200
+
+
+def test_a_second_start_in_the_same_folder_finds_the_repositories(tmp_path):
+    with GitlabStandIn(tmp_path) as first:
+        sha = first.project.add("kept.txt", "x")
+    with GitlabStandIn(tmp_path) as second:
+        assert second.project.repository.resolve("main") == sha
+        assert second.token != first.token
