@@ -8,6 +8,7 @@ slot, and never two made where the remote refuses a duplicate name.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -158,6 +159,7 @@ class Engine:
     :param settle: how long a fresh job may be missing from listings.
     :param say: writes one line about the engine's own doing to the task log.
     :param line: writes one line of the remote's log to the task log.
+    :param random: uniform in [0, 1), for jitter.
     """
 
     session: JobSession
@@ -167,6 +169,7 @@ class Engine:
     settle: timedelta = timedelta(0)
     say: Callable[[str], None] = _silent
     line: Callable[[str], None] = _silent
+    random: Callable[[], float] = random.random
 
     # --- start ---------------------------------------------------------------------------------------
 
@@ -224,7 +227,7 @@ class Engine:
         """
         began = self.clock.now()
         settled = began + self.settle.total_seconds()
-        pacer = Pacer(self.pace, self.clock.now)
+        pacer = Pacer(self.pace, self.clock.now, self.random)
         log = _Log(self, cursor)
         recheck = attempt is not None and bool(self.settle) and not once
         told = ""
@@ -408,7 +411,7 @@ class Engine:
 
     async def _patiently(self, call: Callable[[], Awaitable[T]], what: str) -> T:
         """Repeat a repeatable call through transport errors, within the error budget."""
-        pacer = Pacer(self.pace, self.clock.now)
+        pacer = Pacer(self.pace, self.clock.now, self.random)
         while True:
             try:
                 return await call()
