@@ -7,7 +7,7 @@ import pickle
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_mlops.pods.errors import RecipeConflict, RecipeInvalid
@@ -18,6 +18,8 @@ def combine(*fragments: dict[str, Any]) -> dict[str, Any]:
     return put_together(merge(*(take_apart(each, f"F{number}") for number, each in enumerate(fragments))))
 
 
+#: The machine may be busy: no example is judged by its time.
+quick = settings(max_examples=60, deadline=None)
 names = st.sampled_from(["a", "b", "c"])
 scalars = st.one_of(st.booleans(), st.integers(0, 2), st.sampled_from(["", "x", "y"]))
 variables = st.lists(
@@ -111,12 +113,13 @@ def outcome(*trees: Tree) -> Any:
 def normal(value: Any) -> Any:
     """Without the order of lists, and with types: 1 is not True."""
     if isinstance(value, dict):
-        return {name: normal(inner) for name, inner in value.items()}
+        return {name: normal(inner) for name, inner in sorted(value.items())}
     if isinstance(value, list):
         return sorted((normal(inner) for inner in value), key=repr)
     return (type(value).__name__, value)
 
 
+@quick
 @given(fragments, fragments, fragments)
 def test_merging_does_not_depend_on_grouping(one: Any, two: Any, three: Any) -> None:
     a, b, c = tree(one, "A"), tree(two, "B"), tree(three, "C")
@@ -131,12 +134,14 @@ def test_merging_does_not_depend_on_grouping(one: Any, two: Any, three: Any) -> 
         assert outcome(part, last) == whole
 
 
+@quick
 @given(st.permutations(range(3)), st.tuples(fragments, fragments, fragments))
 def test_merging_does_not_depend_on_order(order: list[int], three: Any) -> None:
     trees = [tree(each, f"F{number}") for number, each in enumerate(three)]
     assert outcome(*trees) == outcome(*(trees[number] for number in order))
 
 
+@quick
 @given(fragments)
 def test_merging_with_itself_or_nothing_changes_nothing(fragment: Any) -> None:
     alone = tree(fragment, "A")
@@ -145,6 +150,7 @@ def test_merging_with_itself_or_nothing_changes_nothing(fragment: Any) -> None:
     assert put_together(merge(alone, take_apart({}, "B"))) == put_together(alone)
 
 
+@quick
 @given(fragments)
 def test_a_merged_pod_is_a_fragment_that_gives_itself(fragment: Any) -> None:
     once = put_together(tree(fragment, "A"))
@@ -159,6 +165,7 @@ def values(fragment: Any) -> list[Any]:
     return [(type(fragment).__name__, fragment)]
 
 
+@quick
 @given(fragments, fragments)
 def test_everything_said_is_there_and_nothing_else(one: Any, two: Any) -> None:
     a, b = tree(one, "A"), tree(two, "B")
@@ -171,6 +178,7 @@ def test_everything_said_is_there_and_nothing_else(one: Any, two: Any) -> None:
     assert set(values(merged)) == said
 
 
+@quick
 @given(fragments, fragments)
 def test_fragments_are_not_changed(one: Any, two: Any) -> None:
     before = copy.deepcopy((one, two))
