@@ -174,7 +174,7 @@ class BentoBuildOperator(MlopsOperator):
                 next_step="Keep the service beside the DAGs, or fetch it in an earlier step.",
             )
         if not place.is_absolute() and self.has_dag():  # type: ignore[no-untyped-call]
-            return Path(self.dag.fileloc).parent / place
+            return Path(self.dag.fileloc).parent / folder
         return Path(place)
 
     def _index_access(self) -> IndexAccess:
@@ -205,5 +205,5 @@ def _place(uri: str) -> Any:
     """A local path for ``file://`` URIs and plain paths, an object store path for the rest."""
     parts = urlsplit(uri)
     if parts.scheme in ("", "file"):
-        return Path(unquote(parts.path) if parts.scheme else uri)
+        return Path(unquote(parts.path) if parts.scheme else uri).expanduser()
     return ObjectStoragePath(uri)

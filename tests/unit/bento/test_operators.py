@@ -33,6 +33,19 @@ class Builder:
         self.killed = True
 
 
+class Events:
+    """Airflow's outlet events, as far as an operator uses them."""
+
+    def __init__(self):
+        self.events = {}
+
+    def __getitem__(self, asset):
+        return self.events.setdefault(asset.uri, SimpleNamespace(extra={}))
+
+    def extra_of(self, asset):
+        return self.events[asset.uri].extra if asset.uri in self.events else None
+
+
 @pytest.fixture
 def builder(monkeypatch):
     monkeypatch.setattr(operators, "BentoBuilder", Builder)
@@ -110,14 +123,14 @@ def test_a_remote_context_is_refused(tmp_path):
 def test_an_asset_of_the_bento_gets_its_identity(builder, tmp_path):
     mine, other = Asset("bento://scorer"), Asset("bento://another")
     task = BentoBuildOperator(task_id="build", context=str(tmp_path), store="/s", outlets=[mine, other])
-    events = {asset: SimpleNamespace(extra={}) for asset in (mine, other)}
+    events = Events()
     task.execute({"outlet_events": events})
-    assert events[mine].extra == {
+    assert events.extra_of(mine) == {
         "tag": "scorer:h-1",
         "uri": "file:///s/scorer/h-1.tar",
         "digest": "sha256:1",
     }
-    assert events[other].extra == {}
+    assert events.extra_of(other) is None
 
 
 def test_the_password_of_an_index_connection_is_withheld_from_urls(builder, tmp_path, monkeypatch):

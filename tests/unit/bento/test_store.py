@@ -5,11 +5,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
 from airflow_provider_mlops.bento.archive import digest
 from airflow_provider_mlops.bento.errors import BentoVersionTaken
 from airflow_provider_mlops.bento.store import BentoStore, is_local
-from airflow_provider_mlops.compat import ObjectStoragePath
 from airflow_provider_mlops.errors import StorageUnwritable
 from airflow_provider_mlops.payloads import BentoPayload
 
@@ -124,7 +124,7 @@ def test_the_side_file_is_the_payload(store, tmp_path):
 
 
 def test_an_object_store_keeps_bentos_as_a_disk_does(tmp_path):
-    store = BentoStore(ObjectStoragePath(f"memory://{tmp_path.name}/bentos"), uri="memory://bentos")
+    store = BentoStore(UPath(f"memory://{tmp_path.name}/bentos"), uri="memory://bentos")
     packed, payload = pack(tmp_path)
     store.check_writable("x")
     assert store.find("x", "h-1", "aa") is None
@@ -135,5 +135,5 @@ def test_an_object_store_keeps_bentos_as_a_disk_does(tmp_path):
 
 
 def test_the_memory_of_an_object_store_is_not_taken_for_the_disk():
-    assert not is_local(ObjectStoragePath("memory://bucket/bentos"))
+    assert not is_local(UPath("memory://bucket/bentos"))
     assert is_local(Path("/srv/bentos"))

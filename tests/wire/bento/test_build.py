@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
 from airflow_provider_mlops.bento.builders import Isolation
 from airflow_provider_mlops.bento.errors import (
@@ -26,7 +27,6 @@ from airflow_provider_mlops.bento.errors import (
     ServiceImportFailed,
 )
 from airflow_provider_mlops.bento.index_access import index_access
-from airflow_provider_mlops.compat import ObjectStoragePath
 from airflow_provider_mlops.errors import StorageUnwritable
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -199,7 +199,7 @@ def test_a_model_that_the_module_asks_for_while_it_is_imported_is_named(build, c
 
 
 def test_a_model_in_an_object_store_gives_the_same_bento_as_one_on_the_disk(build, context, weights):
-    remote = ObjectStoragePath("memory://models/run-1") / weights.name
+    remote = UPath("memory://models/run-1") / weights.name
     with remote.open("wb") as out:
         out.write(weights.read_bytes())
     assert build(context)["digest"] == build(context, models={"classifier": remote})["digest"]
