@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow_provider_mlops.compat import conf
+from airflow_provider_mlops.compat import ObjectStoragePath, conf
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.get_provider_info import CONFIG_OPTIONS
 
@@ -39,6 +39,11 @@ def artifacts(*parts: str) -> str:
             "or give the operator its own.",
         )
     return "/".join((root, *parts))
+
+
+def artifacts_path(*parts: str) -> ObjectStoragePath:
+    """The same place as :func:`artifacts`, as a path that can be read and written whatever its scheme."""
+    return ObjectStoragePath(artifacts(*parts))
 
 
 def poll_interval() -> timedelta:

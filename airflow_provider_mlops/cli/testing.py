@@ -12,10 +12,11 @@ def add_parser(commands: Any) -> None:
     gitlab = servers.add_parser("gitlab", help="a GitLab that really runs .gitlab-ci.yml")
     gitlab.add_argument("--port", type=int, default=0, help="0 picks a free one")
     gitlab.add_argument("--root", required=True, help="folder for repositories, job folders and artifacts")
+    gitlab.add_argument("--project", default="mlops/demo", help="full path of its first project")
     gitlab.set_defaults(run=_gitlab)
 
 
 def _gitlab(args: argparse.Namespace) -> int:
     from airflow_provider_mlops.testing.gitlab import serve
 
-    return serve(port=args.port, root=args.root)
+    return serve(port=args.port, root=args.root, project=args.project)

@@ -1,0 +1,1 @@
+"""The demo: one command from nothing to a released, reversible service."""

@@ -1,0 +1,1 @@
+"""The example service: tells which standard library module a text belongs to, and finds texts by meaning."""
