@@ -97,7 +97,8 @@ class JsonlFiles:
         """One record per line; a cut-off or otherwise undecodable line is an unusable record."""
         for path in self.paths:
             with path.open("rb") as lines:
-                for number, line in enumerate(lines, start=1):
+                # Airflow 2.11 wraps opened files in an object that cannot be iterated.
+                for number, line in enumerate(iter(lines.readline, b""), start=1):
                     if line.strip():
                         yield _decode(f"{path.name}:{number}", line)
 

@@ -1,0 +1,199 @@
+"""Writing when answers are lost, objects are refused, or somebody else takes over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from airflow_provider_mlops.vector import HashEmbedder
+from airflow_provider_mlops.vector.documents import Chunk
+from airflow_provider_mlops.vector.embedding import RowMaker
+from airflow_provider_mlops.vector.errors import (
+    ChunksUnfindable,
+    IndexBusy,
+    ObjectsRefused,
+    WritesUnconfirmed,
+)
+from airflow_provider_mlops.vector.stores.base import Hit, Row, Version, Written
+from airflow_provider_mlops.vector.sync import TRIES, write
+from airflow_provider_mlops.vector.sync_plan import diff
+from airflow_provider_mlops.vector.verify import check_contents, heal
+
+Answer = Callable[[Sequence[Row]], Written]
+
+
+class Memory:
+    """A store in memory that keeps rows even when it says it did not, as real ones do.
+
+    ``hidden`` ids are stored, but not found by their vector until they are deleted and written again.
+    """
+
+    version = Version("v1_aaaaaaaa", "Docs", "building")
+
+    def __init__(self, *answers: Answer) -> None:
+        self.stored: dict[str, Row] = {}
+        self.hidden: set[str] = set()
+        self.calls: list[int] = []
+        self.log: list[str] = []
+        self._answers = list(answers)
+
+    def upsert(self, rows: Sequence[Row]) -> Written:
+        self.calls.append(len(rows))
+        self.log.append("upsert")
+        self.stored.update((row.id, row) for row in rows)
+        return self._answers.pop(0)(rows) if self._answers else Written()
+
+    def delete(self, ids: Sequence[str]) -> None:
+        self.log.append("delete")
+        for chunk in ids:
+            self.stored.pop(chunk, None)
+            self.hidden.discard(chunk)
+
+    def scan(self) -> Iterator[tuple[str, str, str]]:
+        return ((row.id, row.doc, row.digest) for row in self.stored.values())
+
+    def rows(self, ids: Sequence[str]) -> dict[str, Row]:
+        return {chunk: self.stored[chunk] for chunk in ids if chunk in self.stored}
+
+    def unfindable(self, ids: Sequence[str]) -> list[str]:
+        return [chunk for chunk in ids if chunk not in self.stored or chunk in self.hidden]
+
+    def count(self) -> int:
+        return len(self.stored)
+
+    def search(self, vectors: np.ndarray, k: int) -> list[list[Hit]]:
+        raise AssertionError
+
+    def search_text(self, text: str, k: int) -> list[Hit]:
+        raise AssertionError
+
+    def seal(self) -> None:
+        self.log.append("seal")
+
+    def reject(self) -> None:
+        self.log.append("reject")
+
+
+class Held:
+    unclean = False
+
+    def __init__(self, renewals: int = 10_000) -> None:
+        self._left = renewals
+
+    def renew(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise IndexBusy("taken over")
+
+    def writing(self) -> None:
+        self.renew()
+
+
+def chunks(count: int) -> list[Chunk]:
+    return [Chunk(f"id{n:03}", f"doc{n}", 0, "digest", f"text {n}", {}, None) for n in range(count)]
+
+
+def lost(rows: Sequence[Row]) -> Written:
+    return Written(uncertain=[row.id for row in rows])
+
+
+def half_lost(rows: Sequence[Row]) -> Written:
+    return Written(uncertain=[row.id for row in rows[: len(rows) // 2]])
+
+
+def first_refused(rows: Sequence[Row]) -> Written:
+    return Written(refused={rows[0].id: "invalid integer property"})
+
+
+def apply(
+    store: Memory, count: int = 20, *, held: Held | None = None, stale: Sequence[str] = ()
+) -> list[float]:
+    pauses: list[float] = []
+    existing = dict.fromkeys(stale, "old")
+    for chunk in stale:
+        store.stored[chunk] = Row(chunk, "old", 0, "old", "old", {}, np.ones(2, np.float32))
+    wanted = {chunk.id: chunk.digest for chunk in chunks(count)}
+    write(
+        chunks(count), diff(wanted, existing), store, RowMaker(HashEmbedder(16)), held or Held(), 10, sleep=pauses.append
+    )  # fmt: skip
+    return pauses
+
+
+def test_stale_chunks_go_only_after_all_writes() -> None:
+    store = Memory()
+    assert apply(store, stale=["stale"]) == []
+    assert store.log == ["upsert", "upsert", "delete"]
+    assert set(store.stored) == {chunk.id for chunk in chunks(20)}
+
+
+def test_lost_answers_are_asked_for_again_in_smaller_batches() -> None:
+    store = Memory(half_lost, lost)
+    pauses = apply(store)
+    assert max(store.calls[1:-1]) <= 5
+    assert pauses
+    assert pauses == sorted(pauses)
+    assert len(store.stored) == 20
+
+
+def test_answers_that_stay_lost_end_the_run_before_anything_is_deleted() -> None:
+    store = Memory(*[lost] * 1000)
+    with pytest.raises(WritesUnconfirmed, match=f"in {TRIES} tries"):
+        apply(store, stale=["stale"])
+    assert "stale" in store.stored
+    assert "delete" not in store.log
+
+
+def test_refused_objects_are_counted_removed_and_end_the_run() -> None:
+    store = Memory(first_refused)
+    with pytest.raises(ObjectsRefused, match=r"1 of 10 objects were refused.*invalid integer") as caught:
+        apply(store, stale=["stale"])
+    assert caught.value.refused == 1
+    assert "stale" in store.stored
+    assert "id000" not in store.stored
+
+
+def test_run_that_lost_its_lease_stops_before_the_next_write() -> None:
+    store = Memory()
+    with pytest.raises(IndexBusy):
+        apply(store, held=Held(1), stale=["stale"])
+    assert store.log == ["upsert"]
+    store = Memory()
+    with pytest.raises(IndexBusy):
+        apply(store, held=Held(2), stale=["stale"])
+    assert store.log == ["upsert", "upsert"]
+
+
+def test_hidden_chunks_are_deleted_and_written_anew() -> None:
+    store = Memory()
+    apply(store)
+    store.hidden = {"id003", "id017"}
+    assert heal(store, [chunk.id for chunk in chunks(20)]) == 2
+    assert store.unfindable([chunk.id for chunk in chunks(20)]) == []
+    assert heal(store, [chunk.id for chunk in chunks(20)]) == 0
+
+
+def test_chunks_that_stay_hidden_or_are_not_stored_are_errors() -> None:
+    class Stubborn(Memory):
+        def unfindable(self, ids: Sequence[str]) -> list[str]:
+            return [chunk for chunk in ids if chunk == "id003"]
+
+    store: Any = Stubborn()
+    apply(store)
+    with pytest.raises(ChunksUnfindable, match="1 chunks"):
+        heal(store, ["id003"])
+    with pytest.raises(WritesUnconfirmed, match="1 chunks are not stored"):
+        heal(Memory(), ["id003"])
+
+
+def test_contents_are_compared_chunk_by_chunk() -> None:
+    store = Memory()
+    apply(store)
+    wanted = {chunk.id: chunk.digest for chunk in chunks(20)}
+    check_contents("v1", store, wanted)
+    with pytest.raises(WritesUnconfirmed, match="1 chunks are missing, 1 stale and 1 left over"):
+        check_contents(
+            "v1", store, {**{c: d for c, d in wanted.items() if c != "id001"}, "id000": "other", "new": "x"}
+        )
