@@ -57,8 +57,7 @@ class PodRecipe:
             if feature not in unique:
                 unique.append(feature)
         object.__setattr__(self, "features", tuple(unique))
-        for templated in (False, True):
-            self.pod(templated=templated)
+        self.pod(templated=True)
 
     def __add__(self, feature: Feature) -> PodRecipe:
         if not isinstance(feature, Feature):
