@@ -6,6 +6,7 @@ One translation of transport and status failures into the error tree serves ever
 from __future__ import annotations
 
 import email.utils
+import logging
 import ssl
 import time
 from collections.abc import Mapping
@@ -53,6 +54,10 @@ def async_client(
     """
     import httpx
 
+    # Airflow 3 does the same; elsewhere every question would leave a line in the task log.
+    requests_log = logging.getLogger("httpx")
+    if requests_log.level == logging.NOTSET:
+        requests_log.setLevel(logging.WARNING)
     context: bool | ssl.SSLContext = verify if isinstance(verify, bool) else ssl.create_default_context(cafile=verify)
     return httpx.AsyncClient(
         base_url=base_url,

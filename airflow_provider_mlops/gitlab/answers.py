@@ -41,7 +41,7 @@ _REFUSALS: tuple[tuple[re.Pattern[str], type[MlopsError]], ...] = (
     ),
     (
         re.compile(
-            r"\binputs? not defined|\binput: |\binputs?` |required value has not been provided|provided value is not|\btoo many inputs",
+            r"\binputs? not defined|\binput: |\binputs?` |required value has not been provided|provided value is not|\btoo many inputs|\binputs cannot exceed",
             re.I,
         ),
         InputsRefused,

@@ -166,10 +166,6 @@ class GitlabClient:
         """Run the failed and cancelled jobs of a pipeline again, in the same pipeline."""
         await self._act("POST", f"pipelines/{pipeline_id}/retry")
 
-    async def play(self, job_id: int) -> None:
-        """Start a manual job."""
-        await self._act("POST", f"jobs/{job_id}/play")
-
     # --- transport -------------------------------------------------------------------------------
 
     async def _get(self, path: str) -> Entity:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from airflow_provider_mlops.compat import AirflowSkipException, Context
-from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.external_job.adapter import JobHandle, JobState, Json
 from airflow_provider_mlops.external_job.operators import ExternalJobOperator
+from airflow_provider_mlops.gitlab.arguments import check_choices
 from airflow_provider_mlops.gitlab.log_reader import LogPolicy
 from airflow_provider_mlops.gitlab.outputs import parse_outputs
 from airflow_provider_mlops.gitlab.pipeline import PipelineAdapter
@@ -129,11 +129,9 @@ class GitlabTriggerOperator(ExternalJobOperator):
 
         :raises InvalidArgument: one of them is wrong.
         """
-        _one_of("on_manual", self.on_manual, get_args(OnManual))
-        _one_of("on_skipped", self.on_skipped, get_args(OnSkipped))
-        _one_of("on_retry", self.on_retry, get_args(OnRetry))
+        check_choices(on_manual=self.on_manual, on_skipped=self.on_skipped, on_retry=self.on_retry)
         if isinstance(self.log_jobs, str):
-            _one_of("log_jobs", self.log_jobs, ("all", "failed", "none"))
+            check_choices(log_jobs=self.log_jobs)
         parse_outputs(self.outputs)
         return PipelineAdapter(
             conn_id=self.gitlab_conn_id,
@@ -174,8 +172,3 @@ class GitlabTriggerOperator(ExternalJobOperator):
         if known["status"] == "skipped" and self.on_skipped == "skip":
             raise AirflowSkipException(f"GitLab skipped pipeline {known['pipeline_id']}: {handle.url}")
         return super().payload(context, state=state, handle=handle, result=known)
-
-
-def _one_of(argument: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise InvalidArgument(f"{argument} is {value!r}", next_step=f"Use one of {', '.join(allowed)}.")

@@ -70,6 +70,9 @@ _EVIDENCE_LOOKS = (1.0, 2.0, 4.0, 8.0)
 
 _TAIL_LINES = 30
 
+#: Questions asked side by side.
+_AT_ONCE = 8
+
 
 class PipelineSession:
     """A :class:`~airflow_provider_mlops.external_job.adapter.JobSession` that also streams logs and restarts.
@@ -168,12 +171,15 @@ class PipelineSession:
 
     async def _show_mark(self, pipeline: Entity, mark: Mark, channel: KeyChannel) -> None:
         """Put the mark into the pipeline's name where nothing else shows it to our token."""
-        readable = channel is KeyChannel.VARIABLE and not self._request.use_trigger_token
-        if channel is KeyChannel.NONE or readable:
+        if channel is KeyChannel.NONE:
+            return
+        if channel is KeyChannel.VARIABLE and not self._request.use_trigger_token:
             return
         try:
-            name = pipeline.get("name") or (await self._client.pipeline(pipeline["id"])).get("name")
-            if Mark.search(name) == mark:
+            shown = pipeline if pipeline.get("name") else await self._client.pipeline(pipeline["id"])
+            name = shown.get("name")
+            # The account of a trigger token is another one, and its variables may be hidden from ours.
+            if await self._mark(shown) == mark:
                 return
             if channel is KeyChannel.INPUT:
                 log.warning(
@@ -212,8 +218,7 @@ class PipelineSession:
         created_after = (since - _CLOCK_SKEW).isoformat()
         rows = await self._client.pipelines(source=self._request.source, created_after=created_after)
         found = []
-        for row in rows:
-            mark = await self._mark(row)
+        for row, mark in zip(rows, await self._marks_of(rows), strict=True):
             if mark is None or not mark.belongs_to(key, any_epoch=any_epoch):
                 continue
             status = await self._state_of(row)
@@ -223,20 +228,36 @@ class PipelineSession:
             )
         return sorted(found, key=lambda job: job.created_at, reverse=True)
 
+    async def _marks_of(self, rows: Sequence[Entity]) -> list[Mark | None]:
+        marks: list[Mark | None] = []
+        for start in range(0, len(rows), _AT_ONCE):
+            part = rows[start : start + _AT_ONCE]
+            # All are awaited, also when one fails: none may outlive the session.
+            answers = await asyncio.gather(*map(self._mark, part), return_exceptions=True)
+            for answer in answers:
+                if isinstance(answer, BaseException):
+                    raise answer
+                marks.append(answer)
+        return marks
+
     async def _mark(self, row: Entity) -> Mark | None:
+        number = row["id"]
         if mark := Mark.search(row.get("name")):
             return mark
         if self._channel in (KeyChannel.INPUT, KeyChannel.NAME):
             return None
-        if row["id"] not in self._marks:
+        if number not in self._marks:
             try:
-                variables = await self._client.variables(row["id"])
-            except (PermissionDenied, RemoteObjectNotFound):
+                variables = await self._client.variables(number)
+            except PermissionDenied:
                 # Started by another account: not ours.
                 variables = []
+            except RemoteObjectNotFound:
+                # Listed, but not readable everywhere yet.
+                return None
             values = (variable["value"] for variable in variables if variable["key"] == KEY_VARIABLE)
-            self._marks[row["id"]] = Mark.search(next(values, None))
-        return self._marks[row["id"]]
+            self._marks[number] = Mark.search(next(values, None))
+        return self._marks[number]
 
     # --- watching --------------------------------------------------------------------------------
 

@@ -119,7 +119,7 @@ def status_of(pipeline: Mapping[str, Any], failed: Sequence[FailedJob], policy: 
         return JobStatus(state, word, detail)
     if failed:
         detail = ", ".join(str(job) for job in failed[:5])
-    temporary = _may_retry(failed, policy)
+    temporary = _may_retry(pipeline, failed, policy)
     return JobStatus(
         state,
         word,
@@ -129,8 +129,10 @@ def status_of(pipeline: Mapping[str, Any], failed: Sequence[FailedJob], policy: 
     )
 
 
-def _may_retry(failed: Sequence[FailedJob], policy: Policy) -> bool:
+def _may_retry(pipeline: Mapping[str, Any], failed: Sequence[FailedJob], policy: Policy) -> bool:
     if policy.on_retry == "auto":
+        if pipeline.get("yaml_errors"):
+            return False
         return classify_all(job.reason for job in failed) in (
             FailureClass.INFRASTRUCTURE,
             FailureClass.CAPACITY,
@@ -181,7 +183,7 @@ def failure_of(
     fields["log_tail"] = list(log_tail)
     first_url = failed[0].url if failed else url
     error: MlopsError
-    if not _may_retry(failed, policy):
+    if not _may_retry(pipeline, failed, policy):
         error = PipelineFailed(message, url=first_url or url, **fields)
     else:
         kind: type[TemporaryError] = (
@@ -189,7 +191,7 @@ def failure_of(
         )
         capacity = classify_all(job.reason for job in failed) is FailureClass.CAPACITY
         error = kind(message, delay=NO_CAPACITY_DELAY if capacity else None, url=first_url or url, **fields)
-    if log_tail:
+    if log_tail and failed:
         error.add_note(f"End of the log of {failed[0].stage}/{failed[0].name}:\n" + "\n".join(log_tail))
     return error
 

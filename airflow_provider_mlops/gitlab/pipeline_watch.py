@@ -56,7 +56,7 @@ class PipelineWatch:
         if self._changed_until is None:
             self._changed_until = datetime.now(UTC)
         after = self._changed_until - _OVERLAP
-        unseen = [created for pipeline_id, created in wanted.items() if pipeline_id not in self._seen]
+        unseen = [created for number, created in wanted.items() if created and number not in self._seen]
         if len(unseen) > _SINGLE_LOOKS:
             # One longer list is cheaper than a look at each: what changes is listed, and creation is a change.
             after = min(after, datetime.fromtimestamp(min(unseen), UTC))

@@ -68,13 +68,13 @@ class PipelineRequest:
         cls,
         *,
         project: str | int,
-        ref: str,
-        inputs: Mapping[str, Any] | None,
-        variables: Mapping[str, Any] | None,
-        file_variables: Mapping[str, str] | None,
-        secret_variables: Mapping[str, str] | None,
-        use_trigger_token: bool,
-        key_input: str | None,
+        ref: str = "main",
+        inputs: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        file_variables: Mapping[str, str] | None = None,
+        secret_variables: Mapping[str, str] | None = None,
+        use_trigger_token: bool = False,
+        key_input: str | None = None,
     ) -> Self:
         """Check what the author gave, before anything is sent.
 

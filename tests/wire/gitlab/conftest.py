@@ -136,13 +136,24 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def written(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """Everything that was written to any log so far: Airflow 3.3 prints, older ones use logging."""
+    """Everything that was written to any log so far."""
     caplog.set_level(logging.DEBUG)
     text: list[str] = []
 
     def read() -> str:
         captured = capsys.readouterr()
         text.extend((captured.out, captured.err))
-        return "\n".join((*text, *(record.getMessage() for record in caplog.records)))
+        return "\n".join((*text, *_logged(caplog)))
 
     return read
+
+
+@pytest.fixture
+def task_log(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
+    """Lines of the task log so far: Airflow 3.3 prints them, older versions (also) log them."""
+    caplog.set_level(logging.INFO)
+    return lambda: _logged(caplog, "airflow.task") or capsys.readouterr().out.splitlines()
+
+
+def _logged(caplog: pytest.LogCaptureFixture, logger: str = "") -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith(logger)]

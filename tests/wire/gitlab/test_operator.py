@@ -25,17 +25,18 @@ from airflow_provider_mlops.gitlab.errors import (
     PipelineFailed,
     PipelineFailedRetryable,
     PipelineInfrastructureFailed,
+    ProjectMoved,
     ReferenceNotFound,
     VariablesForbidden,
 )
-from airflow_provider_mlops.testing.gitlab import Fail, GitlabStandIn, Log, Scenario, ScriptedJob
+from airflow_provider_mlops.testing.gitlab import Fail, Gate, GitlabStandIn, Junit, Log, Scenario, ScriptedJob
 from tests.wire.gitlab.conftest import Task, connect
 
 waiting_or_deferred = pytest.mark.parametrize("deferrable", [False, True], ids=["waiting", "deferred"])
 
 
 @waiting_or_deferred
-def test_outputs_become_keys_of_the_payload(gitlab, deferrable, written):
+def test_outputs_become_keys_of_the_payload(gitlab, deferrable, task_log):
     outputs = {
         "image": "publish:image.json",
         "digest": "publish:image.json#/digest",
@@ -62,9 +63,9 @@ def test_outputs_become_keys_of_the_payload(gitlab, deferrable, written):
         "digest": "sha256:1",
         "env": {"TAG": "1.2"},
     }
-    shown = written()
-    assert shown.count("[build/build] building") == 1
-    assert shown.count("[publish/publish] publishing") == 1
+    shown = task_log()
+    for line in ("[build/build] building", "[publish/publish] publishing"):
+        assert sum(line in written for written in shown) == 1
     assert len(gitlab.pipelines()) == 1
 
 
@@ -421,3 +422,78 @@ def test_no_secret_leaves_its_connection(monkeypatch, written, deferrable):
     assert "[test/leak] password is ***" in everything
     for hidden in (secret, gitlab.token, gitlab.trigger_token):
         assert hidden not in everything
+
+
+# --- shapes of GitLab that need care -------------------------------------------------------------
+
+
+def test_artifacts_may_lie_in_object_storage(gitlab):
+    gitlab.knobs.set(artifacts_redirect=True)
+    assert Task({"outputs": {"digest": "publish:image.json#/digest"}}).attempt()["digest"] == "sha256:1"
+
+
+def test_expired_artifacts_are_a_missing_output(gitlab):
+    gitlab.knobs.set(artifacts_expired=True)
+    with pytest.raises(OutputMissing, match="expired"):
+        Task({"outputs": {"digest": "publish:image.json#/digest"}}).attempt()
+
+
+def test_a_moved_project_is_named_before_any_effect(gitlab):
+    gitlab.faults.redirect("https://gitlab.example.com/api/v4/projects/7", path="/projects/old")
+    refused(gitlab, ProjectMoved, "redirects", project="old/place")
+    assert gitlab.requests.count("POST") == 0
+
+
+def test_projects_may_be_named_by_number_and_lie_in_subgroups(gitlab):
+    nested = gitlab.add_project("a/b/c")
+    assert Task({"project": "a/b/c"}).attempt()["project_id"] == nested.id
+    assert Task({"project": nested.id}, task_id="other").attempt()["project"] == str(nested.id)
+    assert len(gitlab.pipelines(nested)) == 2
+
+
+def test_more_jobs_than_a_page_holds(monkeypatch):
+    jobs = {f"job{number}": [Log(f"words of {number}\n")] for number in range(120)}
+    jobs["job3"] = [Fail()]
+    with GitlabStandIn(executor=Scenario(jobs)) as gitlab:
+        connect(monkeypatch, gitlab)
+        gitlab.knobs.set(concurrent=120)
+        with pytest.raises(PipelineFailed, match="test/job3 ") as raised:
+            Task({"log_jobs": "none"}).attempt()
+    assert len(raised.value.jobs) == 1
+
+
+def test_the_failure_of_a_child_pipeline_is_a_failed_trigger_job(monkeypatch):
+    bridge = {"child": {"stage": "test", "trigger": {"include": "child.yml", "strategy": "depend"}}}
+    with GitlabStandIn(executor=Scenario({"inner": [Fail()]}, config=bridge)) as gitlab:
+        gitlab.project.add("child.yml", "inner:\n  script: [exit 1]\n")
+        config = "child:\n  trigger:\n    include: child.yml\n    strategy: depend\n"
+        gitlab.project.add(".gitlab-ci.yml", config)
+        connect(monkeypatch, gitlab)
+        gitlab.knobs.set(trigger_jobs=False)
+        with pytest.raises(PipelineFailed, match="test/child"):
+            Task({}).attempt()
+
+
+def test_an_expired_token_in_the_middle_is_named(monkeypatch):
+    scenario = Scenario({"train": [Gate("go")]})
+    with GitlabStandIn(executor=scenario) as gitlab:
+        connect(monkeypatch, gitlab)
+        gitlab.faults.unauthorized(path=r"/pipelines/\d+$")
+        with pytest.raises(CredentialsRejected, match="expired"):
+            Task({}).attempt()
+
+
+@waiting_or_deferred
+def test_the_link_is_there_while_the_pipeline_runs(gitlab, deferrable):
+    gitlab.knobs.set(runner_paused=True)
+    task = Task({"wait_for_completion": False, "deferrable": deferrable})
+    payload = task.attempt()
+    assert task.xcoms[0]["external_job_url"] == payload["url"]
+
+
+def test_a_junit_report_is_summed_up(monkeypatch):
+    xml = '<testsuite><testcase name="a"/><testcase name="b"><failure/></testcase></testsuite>'
+    with GitlabStandIn(executor=Scenario({"train": [Junit(xml)]})) as gitlab:
+        connect(monkeypatch, gitlab)
+        tests = Task({}).attempt()["tests"]
+    assert tests == {"count": 2, "success": 1, "failed": 1, "skipped": 0, "error": 0}
