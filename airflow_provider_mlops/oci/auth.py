@@ -12,17 +12,12 @@ from requests.auth import AuthBase
 
 from airflow_provider_mlops.errors import ConnectionIncomplete, CredentialsRejected
 from airflow_provider_mlops.http import CONNECT_TIMEOUT, READ_TIMEOUT, status_error
+from airflow_provider_mlops.oci.reference import may_use_http
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Session
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
-
-
-def may_use_http(host: str | None, *, allow_http: bool) -> bool:
-    """Whether plain http is acceptable for this host: on the machine itself, or when the connection says so."""
-    return allow_http or host in _LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)

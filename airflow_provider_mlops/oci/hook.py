@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_mlops.base.hook import MlopsHook
-from airflow_provider_mlops.oci.client import RegistryRepository
 from airflow_provider_mlops.oci.image_store import ImageStore
 from airflow_provider_mlops.oci.reference import LAYOUT_SCHEME, Reference
-from airflow_provider_mlops.oci.stores import location_of, open_store
+from airflow_provider_mlops.oci.stores import check_location, location_of, open_store
 
 
 class OciRegistryHook(MlopsHook):
@@ -49,12 +48,4 @@ class OciRegistryHook(MlopsHook):
 
     def check(self) -> str:
         """See :class:`MlopsHook`."""
-        info = self.info
-        location = location_of(info)
-        # No repository is touched: any legal name will do to reach the registry or the folder.
-        store = open_store(Reference.parse("connection-test", location=location), info)
-        if isinstance(store, RegistryRepository):
-            store.ping()
-        else:
-            store.check_writable()
-        return f"{location} answers"
+        return f"{check_location(self.info)} answers"

@@ -16,6 +16,13 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def may_use_http(host: str | None, *, allow_http: bool) -> bool:
+    """Whether plain http is acceptable for this host: on the machine itself, or when the connection says so."""
+    return allow_http or host in _LOOPBACK
+
 
 def is_digest(text: str) -> bool:
     """Whether the text is a whole ``sha256:`` digest."""

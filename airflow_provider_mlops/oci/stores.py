@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.errors import ConnectionIncomplete
-from airflow_provider_mlops.oci.auth import may_use_http
-from airflow_provider_mlops.oci.client import RegistryRepository
 from airflow_provider_mlops.oci.errors import InvalidReference
 from airflow_provider_mlops.oci.image_store import ImageStore
 from airflow_provider_mlops.oci.layout import LayoutRepository
-from airflow_provider_mlops.oci.reference import LAYOUT_SCHEME, Reference
+from airflow_provider_mlops.oci.reference import LAYOUT_SCHEME, Reference, may_use_http
+
+if TYPE_CHECKING:
+    from airflow_provider_mlops.oci.client import RegistryRepository
 
 
 def location_of(info: ConnectionInfo) -> str:
@@ -61,6 +63,29 @@ def open_store(reference: Reference, info: ConnectionInfo | None = None) -> Imag
         return LayoutRepository(Path(reference.path))
     if info is None:
         raise InvalidReference(f"{reference.repository} lies in a registry, and no connection was given")
+    return _registry(reference, info)
+
+
+def check_location(info: ConnectionInfo) -> str:
+    """Reach the registry with the connection's credentials, or find its folder writable; changes nothing.
+
+    :return: the registry's host, or the folder.
+    :raises MlopsError: why that does not work.
+    """
+    location = location_of(info)
+    # No repository is touched; any legal name will do.
+    reference = Reference.parse("connection-test", location=location)
+    if reference.is_layout:
+        LayoutRepository(Path(reference.path)).check_writable()
+    else:
+        _registry(reference, info).ping()
+    return location
+
+
+def _registry(reference: Reference, info: ConnectionInfo) -> RegistryRepository:
+    # Here and not above: requests is not needed to parse a DAG.
+    from airflow_provider_mlops.oci.client import RegistryRepository
+
     location = location_of(info)
     if location != reference.host:
         raise InvalidReference(

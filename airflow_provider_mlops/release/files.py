@@ -12,7 +12,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 from airflow_provider_mlops.errors import StorageUnwritable
@@ -30,7 +30,7 @@ def local_path(uri: str) -> Path | None:
 
 def uri_of(path: Any) -> str:
     """URI of a path."""
-    return f"{_FILE_SCHEME}{path}" if isinstance(path, Path) else str(path)
+    return f"{_FILE_SCHEME}{path}" if _is_local(path) else str(path)
 
 
 def read_json(path: Any) -> dict[str, Any] | None:
@@ -39,9 +39,11 @@ def read_json(path: Any) -> dict[str, Any] | None:
     :raises LedgerCorrupt: the file does not hold a JSON object.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    try:
+        data = json.loads(content)
     except ValueError as error:
         raise LedgerCorrupt(f"{uri_of(path)} is not JSON ({error})") from error
     if not isinstance(data, dict):
@@ -56,7 +58,7 @@ def write_json(path: Any, data: Mapping[str, Any]) -> None:
     """
     text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     try:
-        if isinstance(path, Path):
+        if _is_local(path):
             _replace(path, text)
         else:
             path.write_text(text, encoding="utf-8")
@@ -85,7 +87,7 @@ def names(folder: Any) -> list[str]:
 @contextmanager
 def alone(folder: Any) -> Iterator[None]:
     """Keep other processes out, where the storage can: on a local folder, by a lock of the kernel."""
-    if not isinstance(folder, Path):
+    if not _is_local(folder):
         yield
         return
     try:
@@ -96,6 +98,11 @@ def alone(folder: Any) -> Iterator[None]:
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _is_local(path: Any) -> bool:
+    # On Airflow 2.11 and 3.1 an ObjectStoragePath is a pathlib.Path too, though not one of this machine.
+    return isinstance(path, PosixPath)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -28,10 +28,20 @@ def ledger_root(uri: str | None) -> Any:
 
     :param uri: ``file://`` or any scheme of ``ObjectStoragePath``; by default ``releases`` below
         ``[mlops] artifacts``.
-    :raises InvalidArgument: neither is given.
+    :raises InvalidArgument: neither is given, or nothing that is installed reads the scheme.
     """
     uri = uri or artifacts("releases")
-    return local_path(uri) or ObjectStoragePath(uri)
+    if (path := local_path(uri)) is not None:
+        return path
+    try:
+        root = ObjectStoragePath(uri)
+        root.fs  # noqa: B018 - opening it is the question
+    except (ValueError, ImportError) as error:
+        raise InvalidArgument(
+            f"ledger {uri!r} cannot be opened: {error}",
+            next_step="Install the Airflow provider that brings this scheme (amazon for s3, google for gs, ...).",
+        ) from error
+    return root
 
 
 class _Mover(MlopsOperator):

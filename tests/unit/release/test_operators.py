@@ -179,6 +179,11 @@ def test_a_ledger_must_be_named_somewhere(monkeypatch: pytest.MonkeyPatch) -> No
         release({"model": "m"})
 
 
+def test_a_ledger_of_an_unknown_scheme_is_named() -> None:
+    with pytest.raises(InvalidArgument, match="nosuch"):
+        release({"model": "m"}, ledger="nosuch://bucket/releases")
+
+
 def test_a_rollback_without_releases_is_refused(root: Path) -> None:
     with pytest.raises(NoPreviousRelease):
         roll_back()
