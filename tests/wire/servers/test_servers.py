@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -20,6 +21,8 @@ from tests.servers.ports import accepts, free_ports
 from tests.servers.postgres import Postgres
 from tests.servers.registry import Registry
 from tests.servers.weaviate import Weaviate
+
+ROOT = Path(__file__).parents[3]
 
 
 class Plain(Server):
@@ -73,10 +76,10 @@ class Deaf(Plain):
         ]
 
 
-def eventually(condition: object, seconds: float = 15.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if condition():  # type: ignore[operator]
+        if condition():
             return True
         time.sleep(0.1)
     return False
@@ -127,7 +130,9 @@ def test_a_killed_run_takes_its_server_along() -> None:
         "server = Plain(); server.start()\n"
         "print(server.first_port, server.folder, flush=True); time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", run], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", run], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
         assert process.stdout is not None
         port, folder = process.stdout.readline().split()
         assert accepts(int(port))
@@ -199,6 +204,7 @@ def _pytest(folder: Path, cache: Path, **environment: str) -> subprocess.Complet
         check=False,
         capture_output=True,
         text=True,
+        cwd=ROOT,
         env={**os.environ, "XDG_CACHE_HOME": str(cache), "MLOPS_REQUIRE_SERVERS": "0", **environment},
     )
 
@@ -230,7 +236,10 @@ def test_an_available_server_is_counted(tmp_path: Path) -> None:
 
 def test_start_by_hand_prints_where_the_server_is_and_stops_on_ctrl_c(registry_server: Registry) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.servers", "start", "registry"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.servers", "start", "registry"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     ) as process:
         assert process.stdout is not None
         facts = json.loads(process.stdout.readline())
