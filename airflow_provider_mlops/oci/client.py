@@ -15,7 +15,7 @@ from airflow_provider_mlops.errors import MlopsError, RemoteUnavailable
 from airflow_provider_mlops.http import CONNECT_TIMEOUT, READ_TIMEOUT, retry_after, status_error
 from airflow_provider_mlops.oci.auth import RegistryAuth
 from airflow_provider_mlops.oci.errors import DigestMismatch, ImageNotFound
-from airflow_provider_mlops.oci.image_store import CHUNK, MANIFEST_TYPES, Manifest
+from airflow_provider_mlops.oci.image_store import CHUNK, MANIFEST_TYPES, ImageStore, Manifest
 from airflow_provider_mlops.oci.reference import is_digest
 
 _ATTEMPTS = 4
@@ -175,18 +175,16 @@ class RegistryRepository:
         )
         self._expect(response, what, 201)
 
-    def mount_blob(self, digest: str, source_path: str) -> bool:
-        """Take a blob over from another repository of the same registry, without moving its bytes.
-
-        :param source_path: path of that repository.
-        :return: ``False`` if the registry does not do that; the blob has to be copied then.
-        """
+    def take_blob(self, digest: str, source: ImageStore) -> bool:
+        """See :class:`ImageStore`: works between repositories of one registry, if the registry wants to."""
+        if not isinstance(source, RegistryRepository) or source._base_url != self._base_url:
+            return False
         what = f"Blob {digest} of {self.repository}"
         response = self._send(
             "POST",
             f"/v2/{self._path}/blobs/uploads/",
             what=what,
-            params={"mount": digest, "from": source_path},
+            params={"mount": digest, "from": source._path},
         )
         if response.status_code == 202:
             self._drop_upload(self._location(response, what), what)

@@ -91,6 +91,13 @@ class ImageStore(Protocol):
         """Store a blob from a seekable binary file at its start. Repeatable."""
         ...
 
+    def take_blob(self, digest: str, source: ImageStore) -> bool:
+        """Take a blob over from another repository without moving its bytes.
+
+        :return: ``False`` if that is not possible; the blob has to be read and written then.
+        """
+        ...
+
     def check_writable(self) -> None:
         """Fail if nothing could be stored here; changes nothing.
 

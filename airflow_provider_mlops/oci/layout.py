@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from airflow_provider_mlops.errors import MlopsError, StorageUnwritable
 from airflow_provider_mlops.oci.errors import ImageNotFound, LayoutCorrupt, LayoutFull
-from airflow_provider_mlops.oci.image_store import CHUNK, IMAGE_INDEX, IMAGE_MANIFEST, Manifest
+from airflow_provider_mlops.oci.image_store import CHUNK, IMAGE_INDEX, IMAGE_MANIFEST, ImageStore, Manifest
 from airflow_provider_mlops.oci.reference import LAYOUT_SCHEME, is_digest
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -114,6 +114,10 @@ class LayoutRepository:
         with self._writing():
             self._create()
             self._write(self._blob(digest), source)
+
+    def take_blob(self, digest: str, source: ImageStore) -> bool:
+        """See :class:`ImageStore`: never possible, folders may lie on different disks."""
+        return False
 
     def check_writable(self) -> None:
         """See :class:`ImageStore`. Asks the nearest existing folder, so that nothing is created."""

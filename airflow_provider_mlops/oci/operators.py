@@ -9,6 +9,7 @@ from airflow_provider_mlops.base.operators import MlopsOperator, run_moment
 from airflow_provider_mlops.compat import AIRFLOW_3, Context
 from airflow_provider_mlops.config import namespace
 from airflow_provider_mlops.errors import InvalidArgument
+from airflow_provider_mlops.oci.copy import copy_image
 from airflow_provider_mlops.oci.errors import InvalidReference
 from airflow_provider_mlops.oci.hook import OciRegistryHook
 from airflow_provider_mlops.oci.image_argument import image_reference, is_runnable
@@ -32,6 +33,16 @@ class _ImageOperator(MlopsOperator):
                 next_step="Add @sha256:<digest> (or :tag), or pass the output of the task that publishes it.",
             )
         return hook.store(reference), reference.selector
+
+    def _open_repository(self, repository: str) -> ImageStore:
+        hook = OciRegistryHook(self.oci_conn_id)
+        reference = hook.reference(repository)
+        if reference.selector is not None:
+            raise InvalidReference(
+                f"repository {reference} names one image of the repository",
+                next_step="Name the repository alone, without tag and digest.",
+            )
+        return hook.store(reference)
 
 
 def _payload(
@@ -109,21 +120,27 @@ class ImagePromoteOperator(_ImageOperator):
 
     :param image: image reference, or the output of the task that publishes it (templated).
     :param channel: tag that says what is live, such as ``production`` (templated).
+    :param repository: repository to promote into, when it is not the image's own; the image is copied there
+        first, inside one registry without moving its bytes (templated).
     :param oci_conn_id: connection of type ``oci_registry``; not needed for ``file:///...`` (templated).
     :raises ImageNotFound: no such image.
     """
 
-    template_fields: Sequence[str] = ("image", "channel", "oci_conn_id")
+    template_fields: Sequence[str] = ("image", "channel", "repository", "oci_conn_id")
 
-    def __init__(self, *, image: Any, channel: str, **kwargs: Any) -> None:
+    def __init__(self, *, image: Any, channel: str, repository: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.image = image
         self.channel = channel
+        self.repository = repository
 
     def execute(self, context: Context) -> ImagePayload:
         """Move the channel."""
         check_channel(self.channel)
         store, selector = self._open(self.image)
+        if self.repository is not None:
+            source, store = store, self._open_repository(self.repository)
+            selector = copy_image(source, store, selector)
         done = promote(store, selector, self.channel)
         self.log.info(
             "%s:%s names %s%s",
@@ -173,14 +190,7 @@ class ImageRollbackOperator(_ImageOperator):
     def execute(self, context: Context) -> ImagePayload:
         """Move the channel back."""
         check_channel(self.channel)
-        hook = OciRegistryHook(self.oci_conn_id)
-        reference = hook.reference(self.repository)
-        if reference.selector is not None:
-            raise InvalidReference(
-                f"repository {reference} names one image of the repository",
-                next_step="Name the repository alone; the image to go back to is the argument 'to'.",
-            )
-        store = hook.store(reference)
+        store = self._open_repository(self.repository)
         if self.dry_run_only:
             target = rollback_target(store, self.channel, self.to)
             self.log.info("%s:%s would name %s", store.repository, self.channel, target)

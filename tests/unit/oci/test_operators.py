@@ -158,6 +158,19 @@ def test_promoted_and_rolled_back(store: LayoutRepository) -> None:
     assert back["digest"] == store.digest_of("production") == a
 
 
+def test_an_image_is_promoted_into_another_repository(store: LayoutRepository, tmp_path: Path) -> None:
+    digest = put_image(store, "a")
+    target = LayoutRepository(tmp_path / "released" / "search")
+    done = promote(f"{store.repository}@{digest}", repository=target.repository)
+    assert done["image"] == f"{target.repository}@{digest}"
+    assert target.digest_of("production") == digest
+    layer = target.get_manifest(digest).data["layers"][0]["digest"]
+    assert b"".join(target.read_blob(layer)) == b"a"
+    assert store.tags() == []
+    with pytest.raises(InvalidReference, match="one image"):
+        promote(f"{store.repository}@{digest}", repository=f"{target.repository}:v1")
+
+
 def test_a_retry_of_a_rollback_does_not_go_forward_again(store: LayoutRepository) -> None:
     a, b = put_image(store, "a"), put_image(store, "b")
     promote(f"{store.repository}@{a}")
@@ -255,7 +268,7 @@ def test_a_folder_that_cannot_be_written_ends_the_retries(store: LayoutRepositor
 def test_what_a_dag_author_passes_is_templated() -> None:
     for operator, fields in (
         (ImageTagOperator, {"image", "tags", "oci_conn_id"}),
-        (ImagePromoteOperator, {"image", "channel", "oci_conn_id"}),
+        (ImagePromoteOperator, {"image", "channel", "repository", "oci_conn_id"}),
         (ImageRollbackOperator, {"repository", "channel", "to", "oci_conn_id"}),
     ):
         assert set(operator.template_fields) == fields

@@ -31,8 +31,10 @@ from airflow_provider_mlops.errors import (
     RemoteUnavailable,
 )
 from airflow_provider_mlops.oci.client import RegistryRepository
+from airflow_provider_mlops.oci.copy import copy_image
 from airflow_provider_mlops.oci.errors import DigestMismatch
-from airflow_provider_mlops.oci.image_store import ImageStore, sha256_digest
+from airflow_provider_mlops.oci.image_store import IMAGE_INDEX, ImageStore, Manifest, sha256_digest
+from airflow_provider_mlops.oci.layout import LayoutRepository
 from airflow_provider_mlops.oci.promotion import promote, tag_image
 from airflow_provider_mlops.oci.publish import publish_bento, unpack_bento
 from airflow_provider_mlops.oci.reference import Reference
@@ -69,21 +71,36 @@ def test_all_pages_of_tags_are_read(registry_server: Registry, monkeypatch: pyte
     assert sorted(store.tags()) == names
 
 
-def test_blobs_are_mounted_from_another_repository(registry_server: Registry) -> None:
+def test_an_image_is_copied_inside_a_registry_without_moving_its_bytes(registry_server: Registry) -> None:
     source, target = repository(registry_server), repository(registry_server)
-    manifest = source.get_manifest(put_image(source, "a"))
-    assert isinstance(target, RegistryRepository)
-    path = source.repository.partition("/")[2]
-    for blob in (manifest.data["config"], *manifest.data["layers"]):
-        assert target.mount_blob(blob["digest"], path)
-    target.put_manifest(manifest, "v1")
-    assert target.digest_of("v1") == manifest.digest
+    digest = put_image(source, "a")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            RegistryRepository, "read_blob", lambda self, blob: pytest.fail(f"{blob} was downloaded")
+        )
+        assert copy_image(source, target, digest) == digest
+    promote(target, digest, "production")
+    assert b"".join(target.read_blob(target.get_manifest(digest).data["layers"][0]["digest"])) == b"a"
 
 
-def test_what_the_other_repository_does_not_have_is_not_mounted(registry_server: Registry) -> None:
+def test_an_image_with_several_platforms_is_copied_from_a_folder(
+    registry_server: Registry, tmp_path: Path
+) -> None:
+    source, target = LayoutRepository(tmp_path / "search"), repository(registry_server)
+    part = source.get_manifest(put_image(source, "a"))
+    entry = {"mediaType": part.media_type, "digest": part.digest, "size": len(part.content)}
+    index = Manifest.of(
+        json.dumps({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [entry]}).encode(), IMAGE_INDEX
+    )
+    source.put_manifest(index, "multi")
+    assert copy_image(source, target, "multi") == index.digest
+    assert target.get_manifest(index.digest) == index
+    assert target.digest_of(part.digest) == part.digest
+
+
+def test_what_the_other_repository_does_not_have_is_not_taken(registry_server: Registry) -> None:
     source, target = repository(registry_server), repository(registry_server)
-    assert isinstance(target, RegistryRepository)
-    assert not target.mount_blob("sha256:" + "0" * 64, source.repository.partition("/")[2])
+    assert not target.take_blob("sha256:" + "0" * 64, source)
 
 
 def test_a_bento_goes_through_a_registry(store: ImageStore, tmp_path: Path) -> None:
