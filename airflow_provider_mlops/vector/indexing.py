@@ -127,6 +127,12 @@ class _Run:
 
     def go(self) -> Outcome:
         versions, live = self.store.versions(), self.store.live()
+        # The live version counts even if it is gone: a new one under its name would be live while it is built.
+        number = next_number([*versions, live] if live else versions)
+        if live and live not in versions:
+            # Somebody deleted what the live name points to; the next activation repairs it.
+            log.warning("Index %s: its live version %s is gone", self.index.name, live.name)
+            live = None
         bases: list[Version] = (
             [] if self.options.mode == "rebuild" else comparable(versions, live, self.fingerprint)
         )
@@ -154,7 +160,7 @@ class _Run:
         ):
             build = self.store.resume(start.name)
         else:
-            build = self._begin(versions, start)
+            build = self._begin(versions, number, start)
         if start:
             self.maker.reuse(self.store.read(start.name), states[start.name].keys())
         healed = self._write(build)
@@ -185,12 +191,12 @@ class _Run:
                 raise self._rejection(version, report)
         return self._finish(version, live, "unchanged", plan, healed, report)
 
-    def _begin(self, versions: Sequence[Version], base: Version | None) -> Build:
+    def _begin(self, versions: Sequence[Version], number: int, base: Version | None) -> Build:
         attempt = None if self.options.mode == "rebuild" else unfinished(versions, self.fingerprint)
         if attempt:
             log.info("Index %s: going on with version %s (%s)", self.index.name, attempt.name, attempt.state)
             return self.store.resume(attempt.name)
-        name = version_name(next_number(versions), self.fingerprint)
+        name = version_name(number, self.fingerprint)
         log.info(
             "Index %s: building version %s from %s", self.index.name, name, base.name if base else "nothing"
         )

@@ -96,6 +96,7 @@ def translated(subject: str) -> Iterator[None]:
         UnexpectedStatusCodeError,
         WeaviateBaseError,
         WeaviateInvalidInputError,
+        WeaviateUnsupportedFeatureError,
     )
 
     try:
@@ -104,7 +105,7 @@ def translated(subject: str) -> Iterator[None]:
         raise CredentialsRejected(f"{subject}: {error}") from error
     except UnexpectedStatusCodeError as error:
         raise _by_status(error.status_code)(f"{subject}: {error}") from error
-    except WeaviateInvalidInputError as error:
+    except (WeaviateInvalidInputError, WeaviateUnsupportedFeatureError) as error:
         raise RequestRefused(f"{subject}: {error}") from error
     except (WeaviateBaseError, OSError) as error:
         raise RemoteUnavailable(f"{subject}: {error}") from error

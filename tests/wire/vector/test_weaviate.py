@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 
+from airflow_provider_mlops.connection import ConnectionInfo
+from airflow_provider_mlops.errors import ConnectionIncomplete, RemoteUnavailable
+from airflow_provider_mlops.vector import HashEmbedder, Records, VectorIndex
+from airflow_provider_mlops.vector.embedding import RowMaker
+from airflow_provider_mlops.vector.errors import IndexNameTaken
+from airflow_provider_mlops.vector.indexing import RunOptions, run
+from airflow_provider_mlops.vector.search import search
 from airflow_provider_mlops.vector.stores import open_store as open_any
 from airflow_provider_mlops.vector.stores.base import Store
-from tests.unit.vector.store_contract import OpenStore, StoreContract
+from airflow_provider_mlops.vector.stores.weaviate_client import _credentials, connect
+from tests.servers.ports import free_ports
+from tests.unit.vector.store_contract import LAYOUT, V1, OpenStore, StoreContract, row
 from tests.wire.vector.conftest import Reach
 
 
@@ -21,3 +33,79 @@ class TestWeaviate(StoreContract):
             )
 
         return opened
+
+
+def opened(reach: Reach, **changes: Any) -> AbstractContextManager[Store]:
+    info = replace(reach.info, **changes)
+    return open_any("weaviate", reach.index, conn_id="w", uri=None, connections=lambda name: info)
+
+
+def test_every_refused_object_is_reported_with_the_servers_words(reach: Reach) -> None:
+    with opened(reach) as store:
+        build = store.begin(V1, LAYOUT, None)
+        build.upsert([row(0)])
+        short = replace(row(1), vector=np.ones(3, dtype=np.float32))
+        wrong_type = replace(row(2), properties={"year": "long ago"})
+        written = build.upsert([row(3), short, wrong_type, row(4)])
+        assert written.refused.keys() == {row(1).id, row(2).id}
+        assert "vector" in written.refused[row(1).id]
+        assert "year" in written.refused[row(2).id]
+        assert written.uncertain == []
+
+
+def test_unreachable_server_is_a_temporary_error_that_names_the_connection(reach: Reach) -> None:
+    with pytest.raises(RemoteUnavailable, match="'w'"), opened(reach, port=free_ports(1)):
+        pass
+
+
+def test_connection_without_host_is_named(reach: Reach) -> None:
+    with pytest.raises(ConnectionIncomplete, match="'w'"), opened(reach, host=None):
+        pass
+
+
+def test_collection_of_the_same_name_is_not_touched(reach: Reach) -> None:
+    with connect(reach.info) as client:
+        client.collections.create(reach.index)
+        try:
+            with opened(reach) as store, pytest.raises(IndexNameTaken, match=reach.index):
+                store.begin(V1, LAYOUT, None)
+            assert client.collections.exists(reach.index)
+        finally:
+            client.collections.delete(reach.index)
+
+
+def test_alias_of_somebody_else_is_not_moved(reach: Reach) -> None:
+    other = f"{reach.index}_other"
+    with connect(reach.info) as client:
+        client.collections.create(other)
+        client.alias.create(alias_name=reach.index, target_collection=other)
+        with opened(reach) as store, pytest.raises(IndexNameTaken, match=other):
+            store.live()
+
+
+def test_dangling_alias_is_repaired_by_the_next_run(reach: Reach) -> None:
+    index = VectorIndex(reach.index, embedder=HashEmbedder(64), backend="weaviate", conn_id="w")
+    docs = [{"id": str(n), "text": f"page{n}"} for n in range(5)]
+    for number in (1, 2):
+        with opened(reach) as store:
+            maker = RowMaker(index.embedder)
+            outcome = run(index, Records(lambda: docs), store, maker, RunOptions(), holder="h", on_bad=print)
+            assert outcome.version.number == number
+        if number == 1:
+            with connect(reach.info) as client:
+                client.collections.delete(outcome.version.physical)
+    assert search(index, "page3", k=1, connections=lambda name: reach.info)[0].doc == "3"
+
+
+def test_official_connection_fields_make_the_credentials() -> None:
+    from weaviate.auth import AuthApiKey, AuthBearerToken, AuthClientCredentials, AuthClientPassword
+
+    def made(**fields: Any) -> Any:
+        return _credentials(ConnectionInfo("w", host="h", **fields))
+
+    assert made() is None
+    assert isinstance(made(extra={"token": "t"}), AuthApiKey)
+    assert isinstance(made(extra={"api_key": "t"}), AuthApiKey)
+    assert isinstance(made(extra={"access_token": "t"}), AuthBearerToken)
+    assert isinstance(made(extra={"client_secret": "t"}), AuthClientCredentials)
+    assert isinstance(made(login="u", password="p"), AuthClientPassword)
