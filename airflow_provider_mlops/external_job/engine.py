@@ -305,6 +305,15 @@ class Engine:
                 next_step="Check who deleted it; the next attempt submits a new one.",
                 url=handle.url,
             )
+        if status.state is JobState.CANCELLED:
+            # Another attempt may have cancelled it as the younger duplicate: the kept one goes on.
+            kept = await self._recheck(attempt, handle)
+            if not kept.same_job(handle):
+                raise AttemptSuperseded(
+                    f"{self.what}: {_name(handle)} was a duplicate of {_name(kept)}",
+                    next_step="Nothing: the next attempt goes on with the one that was kept.",
+                    url=kept.url,
+                )
         failure: Exception | None = None
         result: Mapping[str, Json] = {}
         if status.state is JobState.SUCCEEDED:

@@ -108,7 +108,9 @@ class ExternalJobSensor(BaseSensorOperator):
         async def look() -> tuple[JobState, Mapping[str, Json]] | None:
             async with adapter.session(connections) as session:
                 pace = Pace(self._interval(), config.error_budget(), config.retry_after_cap())
-                engine = Engine(session, adapter.kind, WallClock(), pace, say=lambda text: self.log.info("%s", text))
+                engine = Engine(
+                    session, adapter.kind, WallClock(), pace, say=lambda text: self.log.info("%s", text)
+                )
                 waited = await engine.wait(None, replace(handle, deadline=None), once=True)
                 status = waited.status
                 if status is None:

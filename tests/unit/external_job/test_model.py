@@ -17,7 +17,7 @@ import pytest
 from airflow_provider_mlops.external_job import engine as engine_module
 from airflow_provider_mlops.external_job.adapter import JobState
 from airflow_provider_mlops.external_job.attempt import attempt_of
-from airflow_provider_mlops.external_job.decision import Action, Decision, seniority, start_of_attempt
+from airflow_provider_mlops.external_job.decision import Action, Decision, start_of_attempt
 from tests.unit.external_job import model
 from tests.unit.external_job.model import Accident, Violation, World
 
@@ -97,14 +97,8 @@ def test_a_crash_right_after_the_submission_makes_no_second_job_where_the_key_is
 # --- the model can fail ------------------------------------------------------------------------------
 
 
-def keep_the_newest(*args, **kwargs) -> Decision:
-    found = args[1]
-    decision = start_of_attempt(*args, **kwargs)
-    if decision.action is Action.ATTACH:
-        active = [job for job in found if job.status.state.active and job.epoch == args[0].epoch]
-        newest = max(active, key=seniority)
-        return replace(decision, job=newest, cancel=[job for job in active if job is not newest])
-    return decision
+def forget_the_epoch(key, found, **facts) -> Decision:
+    return start_of_attempt(key, [replace(job, epoch=key.epoch) for job in found], **facts)
 
 
 def cancel_nothing(*args, **kwargs) -> Decision:
@@ -136,7 +130,7 @@ def violated(shapes: Sequence[tuple[str, bool, bool]]) -> bool:
     return False
 
 
-@pytest.mark.parametrize("broken", [keep_the_newest, raise_the_generation_always, rerun_a_success])
+@pytest.mark.parametrize("broken", [forget_the_epoch, raise_the_generation_always, rerun_a_success])
 def test_a_broken_table_is_caught(monkeypatch, broken):
     monkeypatch.setattr(engine_module, "start_of_attempt", broken)
     assert violated([("strong", False, False), ("unique", False, False)])
