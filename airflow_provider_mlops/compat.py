@@ -19,7 +19,6 @@ AIRFLOW_3 = AIRFLOW_VERSION >= (3, 0)
 AIRFLOW_3_3 = AIRFLOW_VERSION >= (3, 3)
 
 if TYPE_CHECKING:
-    from airflow.plugins_manager import AirflowPlugin
     from airflow.sdk import (
         Asset,
         BaseHook,
@@ -218,7 +217,7 @@ def task_state_store(context: Context) -> Any | None:
     if not AIRFLOW_3_3:
         return None
     with contextlib.suppress(KeyError):
-        return context["task_state_store"]  # type: ignore[typeddict-item]
+        return context["task_state_store"]
     return None
 
 
@@ -265,5 +264,5 @@ def cli_command(name: str, help_text: str, run: Any) -> Any:
 
     from airflow.cli.cli_config import ActionCommand, Arg
 
-    words = Arg(("words",), nargs=argparse.REMAINDER, help="command and its options")
+    words = Arg(("words",), nargs=argparse.REMAINDER, help="command and its options")  # type: ignore[no-untyped-call]
     return ActionCommand(name=name, help=help_text, func=run, args=(words,))

@@ -77,7 +77,7 @@ def _rebuild(
     fields: dict[str, object],
     extra: dict[str, object],
 ) -> MlopsError:
-    return kind(message, next_step=next_step, url=url, **extra, **fields)  # type: ignore[arg-type]
+    return kind(message, next_step=next_step, url=url, **extra, **fields)
 
 
 class PermanentError(MlopsError):

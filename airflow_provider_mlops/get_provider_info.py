@@ -96,7 +96,9 @@ CONNECTION_TYPES: list[dict[str, Any]] = [
         "conn-fields": {
             "ca_path": _text("CA bundle", "Path of a CA bundle on workers."),
             "verify_tls": _flag("Verify TLS", default=True),
-            "allow_http": _flag("Allow http", "Talk plain http (always allowed for 127.0.0.1 and localhost)."),
+            "allow_http": _flag(
+                "Allow http", "Talk plain http (always allowed for 127.0.0.1 and localhost)."
+            ),
         },
     },
     {
@@ -109,7 +111,9 @@ CONNECTION_TYPES: list[dict[str, Any]] = [
             "placeholders": {"host": "/srv/lance, or s3://bucket/lance"},
         },
         "conn-fields": {
-            "storage_options": _text("Storage options", "JSON object passed to LanceDB (endpoint, region, ...)."),
+            "storage_options": _text(
+                "Storage options", "JSON object passed to LanceDB (endpoint, region, ...)."
+            ),
         },
     },
 ]

@@ -58,7 +58,9 @@ def async_client(
     requests_log = logging.getLogger("httpx")
     if requests_log.level == logging.NOTSET:
         requests_log.setLevel(logging.WARNING)
-    context: bool | ssl.SSLContext = verify if isinstance(verify, bool) else ssl.create_default_context(cafile=verify)
+    context: bool | ssl.SSLContext = (
+        verify if isinstance(verify, bool) else ssl.create_default_context(cafile=verify)
+    )
     return httpx.AsyncClient(
         base_url=base_url,
         headers=dict(headers or {}),
@@ -113,7 +115,9 @@ def status_error(
     said = f": {words}" if words else ""
     using = f" (connection {conn_id!r})" if conn_id else ""
     if status == 401:
-        return CredentialsRejected(f"{what}: credentials rejected (401){said}{using}", status=status, conn_id=conn_id)
+        return CredentialsRejected(
+            f"{what}: credentials rejected (401){said}{using}", status=status, conn_id=conn_id
+        )
     if status == 403:
         return PermissionDenied(f"{what}: not allowed (403){said}{using}", status=status, conn_id=conn_id)
     if status == 404:
@@ -124,7 +128,9 @@ def status_error(
         )
     if status >= 500 or status in (408, 425):
         return RemoteUnavailable(
-            f"{what}: the server answered {status}{said}", delay=retry_after(headers or {}, cap=cap), status=status
+            f"{what}: the server answered {status}{said}",
+            delay=retry_after(headers or {}, cap=cap),
+            status=status,
         )
     return RequestRefused(f"{what}: refused ({status}){said}{using}", status=status, conn_id=conn_id)
 

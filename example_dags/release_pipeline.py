@@ -8,7 +8,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from airflow.sdk import ObjectStoragePath, Param, dag, task
-from docs_search.runtime import REQUIREMENTS
 
 from airflow_provider_mlops.operators import (
     BentoBuildOperator,
@@ -18,6 +17,7 @@ from airflow_provider_mlops.operators import (
     VectorIndexOperator,
 )
 from airflow_provider_mlops.vector import CallableEmbedder, Gate, VectorIndex
+from docs_search.runtime import REQUIREMENTS
 
 SERVICE = "docs-search"
 # Written once: the index is built with the function that the service calls.
@@ -28,9 +28,8 @@ MIN_ACCURACY = 0.75
 
 @task
 def collect() -> dict:
-    from docs_search import corpus
-
     from airflow_provider_mlops.config import artifacts_path
+    from docs_search import corpus
 
     return corpus.write(artifacts_path("corpus"))
 
@@ -38,9 +37,9 @@ def collect() -> dict:
 @task
 def train(corpus: dict, features: str) -> dict:
     from airflow.sdk.exceptions import AirflowFailException
-    from docs_search import training
 
     from airflow_provider_mlops.config import artifacts_path
+    from docs_search import training
 
     source = ObjectStoragePath(corpus["uri"])
     model = training.train(source, corpus["digest"], features, artifacts_path("models"))
@@ -62,7 +61,10 @@ def release_pipeline():
     corpus = collect()
     model = train(corpus, "{{ params.features }}")
     bento = BentoBuildOperator(
-        task_id="build", context="docs_search/service", models={"classifier": model["uri"]}, requirements=REQUIREMENTS
+        task_id="build",
+        context="docs_search/service",
+        models={"classifier": model["uri"]},
+        requirements=REQUIREMENTS,
     )
     publish = GitlabTriggerOperator(
         task_id="publish", project="ml/docs-search", ref="main",

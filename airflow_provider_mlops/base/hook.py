@@ -102,13 +102,17 @@ class MlopsHook(BaseHook):
         for name, spec in cls._declared()["conn-fields"].items():
             schema, label = spec["schema"], spec["label"]
             if schema["type"] == "boolean":
-                widgets[name] = BooleanField(label, default=schema["default"], description=spec["description"])
+                widgets[name] = BooleanField(
+                    label, default=schema["default"], description=spec["description"]
+                )
             elif schema.get("format") == "password":
                 widgets[name] = PasswordField(
                     label, widget=BS3PasswordFieldWidget(), description=spec["description"]
                 )
             else:
-                widgets[name] = StringField(label, widget=BS3TextFieldWidget(), description=spec["description"])
+                widgets[name] = StringField(
+                    label, widget=BS3TextFieldWidget(), description=spec["description"]
+                )
         return widgets
 
     @classmethod

@@ -46,7 +46,9 @@ def service_environment(on_line: Callable[[str], None]) -> Runtime:
 @contextlib.contextmanager
 def gitlab(settings: Settings, runtime: Runtime) -> Iterator[dict[str, Any]]:
     """The GitLab stand-in; its jobs find this package's Python, and bentoml."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), str(runtime.bentoml.parent), os.environ["PATH"]])
+    path = os.pathsep.join(
+        [str(Path(sys.executable).parent), str(runtime.bentoml.parent), os.environ["PATH"]]
+    )
     command = [sys.executable, "-P", "-m", "airflow_provider_mlops", "testing", "gitlab",
                "--root", str(settings.gitlab), "--project", PROJECT]  # fmt: skip
     log = settings.logs / "gitlab.log"
@@ -91,7 +93,10 @@ def migrate(settings: Settings, variables: Mapping[str, str]) -> bool:
     if marker.exists() and marker.read_text() == current:
         return True
     ended = subprocess.run(
-        [sys.executable, "-P", "-m", "airflow", "db", "migrate"], env=dict(variables), capture_output=True, text=True
+        [sys.executable, "-P", "-m", "airflow", "db", "migrate"],
+        env=dict(variables),
+        capture_output=True,
+        text=True,
     )
     if ended.returncode:
         raise RuntimeError(f"airflow db migrate failed:\n{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}")

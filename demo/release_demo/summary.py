@@ -42,7 +42,10 @@ def summary(
     ]  # fmt: skip
     first = answers[0]
     rows += [
-        ("answers", f"release {first['about']['release']}, Bento {first['version']}, index {first['about']['index']}"),
+        (
+            "answers",
+            f"release {first['about']['release']}, Bento {first['version']}, index {first['about']['index']}",
+        ),
         ("", f"predict -> {first['module']}; search -> {_found(first)}"),
     ]
     if len(answers) > 1:
@@ -60,12 +63,15 @@ def summary(
 def _next(settings: Settings, release: Mapping[str, Any], previous: str | None) -> list[str]:
     rollback = "demo/airflow dags test rollback"
     ledger = settings.releases.as_uri()
-    lines = ["Look around:", "  demo/airflow standalone        (Airflow with both DAGs; user and password are printed)"]
+    lines = [
+        "Look around:",
+        "  demo/airflow standalone        (Airflow with both DAGs; user and password are printed)",
+    ]
     lines += [f"  {_program(settings)} release list {SERVICE} --ledger {ledger}"]
     if previous:
         lines += [
             "Roll forward to the new release:",
-            f"  {rollback} --conf '{{\"to\": \"{release['release_id']}\"}}'",
+            f'  {rollback} --conf \'{{"to": "{release["release_id"]}"}}\'',
         ]
     else:
         lines += [

@@ -32,7 +32,11 @@ def texts() -> Iterator[dict[str, str]]:
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
         module = parts[0]
-        if module not in sys.stdlib_module_names or SKIPPED & set(parts) or module.startswith("_sysconfigdata"):
+        if (
+            module not in sys.stdlib_module_names
+            or SKIPPED & set(parts)
+            or module.startswith("_sysconfigdata")
+        ):
             continue
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -82,7 +86,8 @@ def write(folder: Path) -> dict[str, str | int | bool]:
         chosen = sorted(documents, key=lambda document: _digest(document["id"]))[:GOLDEN_QUERIES]
         golden.write_text(
             "".join(
-                json.dumps({"query": document["summary"], "expected": [document["id"]]}, ensure_ascii=False) + "\n"
+                json.dumps({"query": document["summary"], "expected": [document["id"]]}, ensure_ascii=False)
+                + "\n"
                 for document in chosen
             ),
             encoding="utf-8",

@@ -12,7 +12,9 @@ from airflow_provider_mlops.base.operators import MlopsOperator
 
 
 def test_message_names_cause_next_step_and_page() -> None:
-    error = errors.InvalidArgument("ref is empty", next_step="Name a branch.", url="https://x/1", project="a/b")
+    error = errors.InvalidArgument(
+        "ref is empty", next_step="Name a branch.", url="https://x/1", project="a/b"
+    )
     assert str(error) == "ref is empty. Next step: Name a branch. See https://x/1"
     assert error.project == "a/b"
     with pytest.raises(AttributeError, match="no field 'pipeline'"):

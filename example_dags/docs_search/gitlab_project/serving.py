@@ -1,6 +1,6 @@
 """Serve a Bento, wait until it is ready, ask it, stop it. Standard library only, so a CI job can run it.
 
-    python serving.py file:///folder/docs_search.tar "some text"
+python serving.py file:///folder/docs_search.tar "some text"
 """
 
 from __future__ import annotations
@@ -50,7 +50,11 @@ class Service:
 
 @contextlib.contextmanager
 def serve(
-    bento: Path, *, environment: Mapping[str, str] | None = None, command: str = "bentoml", log: Path | None = None
+    bento: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    command: str = "bentoml",
+    log: Path | None = None,
 ) -> Iterator[Service]:
     """Serve an unpacked Bento on a free loopback port; it is stopped when the block ends.
 
@@ -93,7 +97,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, output: Path)
             return
         time.sleep(0.1)
     state = "is not ready" if process.poll() is None else f"ended with status {process.returncode}"
-    raise RuntimeError(f"The service {state}:\n" + "\n".join(output.read_text(errors="replace").splitlines()[-15:]))
+    raise RuntimeError(
+        f"The service {state}:\n" + "\n".join(output.read_text(errors="replace").splitlines()[-15:])
+    )
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

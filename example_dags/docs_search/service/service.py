@@ -42,7 +42,9 @@ class DocsSearch:
             self._table.search(embed([query])[0]).distance_type("cosine").limit(limit)
             .select(["doc", "text", "_distance"]).to_list()
         )  # fmt: skip
-        return [{"id": row["doc"], "text": row["text"], "score": round(1 - row["_distance"], 3)} for row in rows]
+        return [
+            {"id": row["doc"], "text": row["text"], "score": round(1 - row["_distance"], 3)} for row in rows
+        ]
 
     @bentoml.api
     def about(self) -> dict:
