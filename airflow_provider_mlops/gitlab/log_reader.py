@@ -134,11 +134,11 @@ class LogReader:
 
     async def _jobs(self, pipeline_id: int, *, over: bool) -> list[Entity]:
         at, jobs = self._listed.get(pipeline_id, (float("-inf"), []))
-        if self._now() - at < _LIST_AGE:
+        if self._now() - at < _LIST_AGE and (not over or _at_rest(jobs)):
             return jobs
         for _ in range(_STALE_LOOKS):
             jobs = sorted(await self._client.jobs(pipeline_id, retried=True), key=lambda job: int(job["id"]))
-            if not over or all(job["status"] in COMPLETE or job["status"] in _WITHOUT_LOG for job in jobs):
+            if not over or _at_rest(jobs):
                 break
             await asyncio.sleep(1.0)
         self._listed[pipeline_id] = (self._now(), jobs)
@@ -215,6 +215,11 @@ class LogReader:
         window = await self._client.log(job["id"], 0, LOG_WINDOW)
         note = f"{prefix} GitLab has rewritten this log; it is repeated from its start"
         return _Unread(window, b"", LogPosition(), (note,))
+
+
+def _at_rest(jobs: Sequence[Entity]) -> bool:
+    """Whether no job runs, as it has to be once the pipeline is over; an empty list is not known to be whole."""
+    return bool(jobs) and all(job["status"] in COMPLETE or job["status"] in _WITHOUT_LOG for job in jobs)
 
 
 def _position(job: Entity, positions: Mapping[str, Any]) -> LogPosition:

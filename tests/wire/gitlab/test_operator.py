@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 
 import pytest
 
+from airflow_provider_mlops.base.hook import connection_info
 from airflow_provider_mlops.compat import AirflowFailException, AirflowSkipException, TaskDeferred
 from airflow_provider_mlops.errors import (
     ConnectionIncomplete,
@@ -17,6 +20,7 @@ from airflow_provider_mlops.errors import (
     MlopsError,
     RemoteObjectNotFound,
 )
+from airflow_provider_mlops.external_job.adapter import JobHandle
 from airflow_provider_mlops.gitlab.errors import (
     InputsRefused,
     OutputInvalid,
@@ -29,7 +33,18 @@ from airflow_provider_mlops.gitlab.errors import (
     ReferenceNotFound,
     VariablesForbidden,
 )
-from airflow_provider_mlops.testing.gitlab import Fail, Gate, GitlabStandIn, Junit, Log, Scenario, ScriptedJob
+from airflow_provider_mlops.testing.gitlab import (
+    Fail,
+    Gate,
+    GitlabStandIn,
+    Junit,
+    Log,
+    Pause,
+    Scenario,
+    ScriptedJob,
+    ShiftLog,
+    ShowStatus,
+)
 from tests.wire.gitlab.conftest import Task, connect
 
 waiting_or_deferred = pytest.mark.parametrize("deferrable", [False, True], ids=["waiting", "deferred"])
@@ -497,3 +512,90 @@ def test_a_junit_report_is_summed_up(monkeypatch):
         connect(monkeypatch, gitlab)
         tests = Task({}).attempt()["tests"]
     assert tests == {"count": 2, "success": 1, "failed": 1, "skipped": 0, "error": 0}
+
+
+def test_a_creation_whose_answer_is_cut_short_leads_to_one_pipeline(gitlab):
+    gitlab.faults.truncate(10, method="POST", path="/pipeline$")
+    payload = Task({}).attempt()
+    assert [pipeline.id for pipeline in gitlab.pipelines()] == [payload["pipeline_id"]]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["made late", "answered late"])
+def test_a_creation_that_takes_too_long_leads_to_one_pipeline(gitlab, monkeypatch, after):
+    monkeypatch.setattr("airflow_provider_mlops.http.READ_TIMEOUT", 0.7)
+    gitlab.faults.slow(1.5, method="POST", path="/pipeline$", after=after)
+    payload = Task({}).attempt()
+    assert [pipeline.id for pipeline in gitlab.pipelines()] == [payload["pipeline_id"]]
+
+
+def test_a_proxys_page_instead_of_an_answer_leads_to_one_pipeline(gitlab):
+    gitlab.faults.status(200, method="POST", path="/pipeline$", after=True, body="<html>sign in</html>")
+    payload = Task({}).attempt()
+    assert [pipeline.id for pipeline in gitlab.pipelines()] == [payload["pipeline_id"]]
+
+
+def test_a_lagging_list_does_not_lead_to_a_second_pipeline(gitlab):
+    gitlab.knobs.set(list_lag=1.5)
+    gitlab.faults.reset(method="POST", path="/pipeline$", after=True)
+    payload = Task({}).attempt()
+    assert [pipeline.id for pipeline in gitlab.pipelines()] == [payload["pipeline_id"]]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_bad_days_leave_one_pipeline_and_lose_no_line(monkeypatch, task_log, seed):
+    chance = random.Random(seed)
+    texts = [f"line {number} of seed {seed}" for number in range(30)]
+    steps = [step for text in texts for step in (Log(text + "\n"), Pause(0.02))]
+    with GitlabStandIn(executor=Scenario({"train": [*steps, ShiftLog(chance.choice([0, 30]))]})) as gitlab:
+        connect(monkeypatch, gitlab)
+        gitlab.knobs.set(
+            list_lag=chance.choice([0.0, 0.5]),
+            hidden_after_create=chance.choice([0.0, 0.5]),
+            trace_windows=chance.choice([True, False]),
+            trace_timestamps=chance.choice([True, False]),
+        )
+        paths = ["/pipeline$", r"/pipelines/\d+$", "/pipelines", "/jobs", "/trace", "/variables", ""]
+        for _ in range(6):
+            path, skip = chance.choice(paths), chance.randrange(4)
+            match chance.randrange(4):
+                case 0:
+                    gitlab.faults.status(chance.choice([500, 502, 503, 520]), path=path, skip=skip)
+                case 1:
+                    gitlab.faults.reset(path=path, skip=skip, after=chance.choice([True, False]))
+                case 2:
+                    gitlab.faults.rate_limit(path=path, retry_after=chance.choice([None, 0.2]))
+                case _:
+                    gitlab.faults.truncate(5, path=path)
+        task = Task({"deferrable": chance.choice([True, False])})
+        payload = task.attempt()
+        assert [pipeline.id for pipeline in gitlab.pipelines()] == [payload["pipeline_id"]]
+    shown = task_log()
+    for text in texts:
+        assert sum(line.rstrip().endswith(text) or f"{text} " in line for line in shown) >= 1, text
+    if not task.arguments["deferrable"]:
+        assert sum("[test/train] line 7 of" in line for line in shown) == 1
+
+
+def test_words_of_a_later_gitlab_do_not_disturb(monkeypatch):
+    jobs = {"train": [ShowStatus("thinking"), Pause(0.5), Fail("a_reason_of_gitlab_25")]}
+    with GitlabStandIn(executor=Scenario(jobs)) as gitlab:
+        connect(monkeypatch, gitlab)
+        with pytest.raises(PipelineInfrastructureFailed, match="a_reason_of_gitlab_25"):
+            Task({}).attempt()
+
+
+def test_ending_the_task_cancels_its_pipeline(gitlab, monkeypatch):
+    gitlab.knobs.set(runner_paused=True)
+    task = Task({"wait_for_completion": False})
+    number = task.attempt()["pipeline_id"]
+    adapter = task.operator().adapter({})
+    handle = JobHandle.from_json(task.xcoms[0]["external_job"]["handle"])
+    connections = {"gitlab_default": connection_info("gitlab_default")}
+
+    async def cancel() -> None:
+        async with adapter.session(connections) as session:
+            await session.cancel(handle)
+            await session.cancel(handle)
+
+    asyncio.run(cancel())
+    assert gitlab.wait(number, {"canceled"}).status == "canceled"
