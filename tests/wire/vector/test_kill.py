@@ -84,6 +84,12 @@ def start(
     )
 
 
+def ended(process: subprocess.Popen[bytes]) -> int:
+    """Exit code; reading to the end also closes the pipe."""
+    process.communicate(timeout=200)
+    return process.returncode
+
+
 def live(place: tuple[VectorIndex, dict[str, Any]]) -> list[tuple[str, str]]:
     """(document, text) of every chunk that readers see; each of them must be found by its own vector."""
     index, connection = place
@@ -117,7 +123,7 @@ def expected(generation: int) -> list[tuple[str, str]]:
 def test_killed_runs_leave_a_whole_index_and_the_next_one_completes_it(
     place: tuple[VectorIndex, dict[str, Any]],
 ) -> None:
-    assert start(place, 0, True).wait(120) == 0
+    assert ended(start(place, 0, True)) == 0
     assert live(place) == expected(0)
     chance = random.Random(20)
     killed = 0
@@ -134,15 +140,15 @@ def test_killed_runs_leave_a_whole_index_and_the_next_one_completes_it(
             process.stdout.readline()
             time.sleep(chance.uniform(0.0, 1.5))
             process.kill()
-        killed += process.wait(120) == -signal.SIGKILL
+        killed += ended(process) == -signal.SIGKILL
         now = {doc for doc, _ in live(place)}
         # Readers never see a hole: what was there, and is wanted, is there.
         assert now >= before & {doc["id"] for doc in documents(attempt)}
         if attempt % 3 == 0:
-            assert start(place, attempt, True).wait(120) == 0
+            assert ended(start(place, attempt, True)) == 0
             assert live(place) == expected(attempt)
     assert killed >= 3
-    assert start(place, 7, True).wait(120) == 0
+    assert ended(start(place, 7, True)) == 0
     assert live(place) == expected(7)
 
 
@@ -168,8 +174,8 @@ def test_killed_server_hides_no_chunk_for_good() -> None:
             time.sleep(chance.uniform(0.2, 1.5))
             server.kill()
             server.launch()
-            if process.wait(200) != 0:
-                assert start((index, connection), generation, True).wait(120) == 0
+            if ended(process) != 0:
+                assert ended(start((index, connection), generation, True)) == 0
             with open_store(
                 "weaviate", "Docs", conn_id="w", uri=None, connections=lambda name: info
             ) as store:
