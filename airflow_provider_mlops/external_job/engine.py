@@ -214,6 +214,7 @@ class Engine:
         status: JobStatus | None = None,
         ask: Ask | None = None,
         once: bool = False,
+        leave_end: bool = False,
     ) -> Waited:
         """Follow the job until it ends, vanishes or meets its deadline.
 
@@ -222,6 +223,7 @@ class Engine:
         :param status: a state learned just now: not asked for again.
         :param ask: a paced source of states, instead of asking for this job alone.
         :param once: return after the first answer, even if the job goes on.
+        :param leave_end: leave the end of the log to whoever goes on from the returned cursor.
         :raises WaitingFailed: no answer for longer than the error budget.
         :raises AttemptSuperseded: the task was cleared and a later attempt has taken over.
         """
@@ -239,7 +241,8 @@ class Engine:
                 if not known:
                     status = await (ask or self.session.status)(handle)
                 known = False
-                await log.follow(handle)
+                if not (leave_end and self._is_last_look(status, handle)):
+                    await log.follow(handle)
             except TemporaryError as error:
                 pause = pacer.after_error(error, f"{self.what}: asking for the state of {_name(handle)}")
                 self.say(f"{self.what}: {error.message}; asking again in {pause:.0f} s")
@@ -268,6 +271,10 @@ class Engine:
                     handle, log = kept, _Log(self, None)
                     continue
             await self.clock.sleep(min(pause, until(handle.deadline, self.clock.now())))
+
+    def _is_last_look(self, status: JobStatus | None, handle: JobHandle) -> bool:
+        ended = status is not None and not status.state.active
+        return ended or self.clock.now() >= (handle.deadline or float("inf"))
 
     async def _recheck(self, attempt: Attempt, handle: JobHandle) -> JobHandle:
         """Look for duplicates that were not listed yet when this attempt began; the job to go on with."""

@@ -120,7 +120,9 @@ class ExternalJobTrigger(BaseTrigger):
                 line=lambda text: self.log.info("%s", text),
             )
             attempt = Attempt.from_json(self.attempt) if self.attempt is not None else None
-            waited = await engine.wait(attempt, handle, cursor=self.cursor, ask=ask)
+            # A triggerer closes a trigger's log when it ends and drops lines that are still on their way:
+            # the worker that resumes the task writes the end of the log.
+            waited = await engine.wait(attempt, handle, cursor=self.cursor, ask=ask, leave_end=True)
         return JobEvent(waited.outcome.value, waited.handle, waited.cursor)
 
     async def on_kill(self) -> None:

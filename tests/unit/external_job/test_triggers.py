@@ -72,6 +72,15 @@ def test_it_writes_the_log_line_by_line_from_its_cursor(remote, job, caplog):
     assert event["cursor"] == 7
 
 
+def test_it_leaves_the_end_of_the_log_to_the_worker(remote, job, caplog):
+    job.lines = [f"line {number}" for number in range(7)]
+    job.script = ["succeeded"]
+    with caplog.at_level("INFO"):
+        (event,) = events(trigger_for(remote, job, cursor=2))
+    assert event["cursor"] == 2
+    assert not [record for record in caplog.records if "line" in record.getMessage()]
+
+
 def test_a_permanent_error_wakes_the_operator(remote, job):
     remote.errors = {"status": [CredentialsRejected("401")]}
     (event,) = events(trigger_for(remote, job))
