@@ -26,7 +26,7 @@ from release_demo.progress import Progress
 from release_demo.settings import SERVICE, Settings
 from release_demo.summary import summary
 
-QUESTION = "Return the cosine of x, measured in radians."
+QUESTION = "Run a coroutine in the event loop and return its result."
 FEATURES = ("words", "words+chars")
 LOG_LINES = 15
 
@@ -76,6 +76,8 @@ class Demo:
                 self._dag(airflow, "rollback", {"service": SERVICE, "to": self._previous})
                 answers.append(self._serve_and_ask(runtime, "serve what is released now and ask it"))
             progress.start("stop what was started")
+            # It waits for the next command and has nothing to save; asked politely it would take seconds.
+            airflow.kill()
         progress.done()
         print(summary(settings, results, answers, previous=self._previous, seconds=time.time() - self._began))
         self._check(results["release"], answers)

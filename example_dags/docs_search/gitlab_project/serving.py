@@ -71,8 +71,6 @@ def serve(
             **os.environ,
             "BENTOML_HOME": home,
             "BENTOML_DO_NOT_TRACK": "true",
-            # A served Bento must not change: byte code would alter the digest of its folder.
-            "PYTHONDONTWRITEBYTECODE": "1",
             **(environment or {}),
         }
         with output.open("ab") as sink:
