@@ -64,6 +64,7 @@ class Demo:
         with contextlib.ExitStack() as running:
             gitlab = running.enter_context(parts.gitlab(settings, runtime))
             parts.fill_project(settings, gitlab)
+            parts.copy_dags(settings)
             variables = {**os.environ, **settings.airflow(gitlab), **settings.progress()}
             reused = parts.migrate(settings, variables)
             progress.done(f"{gitlab['url']}, database {'reused' if reused else 'made'}")
@@ -178,8 +179,13 @@ class _TaskWatch:
             return
         self.failure = None
         self.results[task] = event["result"]
-        reused = isinstance(event["result"], dict) and event["result"].get("reused")
-        self._progress.say(f"      {task}: {'reused' if reused else 'done'} ({took:.1f} s)")
+        self._progress.say(
+            f"      {task}: {'reused' if _is_reused(event['result']) else 'done'} ({took:.1f} s)"
+        )
+
+
+def _is_reused(result: Any) -> bool:
+    return isinstance(result, dict) and (bool(result.get("reused")) or result.get("action") == "unchanged")
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,7 @@ def fill_project(settings: Settings, server: Mapping[str, Any]) -> None:
     client = python_gitlab.Gitlab(server["url"], private_token=server["token"], timeout=30)
     project = client.projects.get(PROJECT)
     actions = []
-    for path in sorted((settings.dags / "docs_search" / "gitlab_project").iterdir()):
+    for path in sorted((settings.examples / "docs_search" / "gitlab_project").iterdir()):
         if not path.is_file():
             continue
         content = path.read_text(encoding="utf-8")
@@ -84,6 +85,16 @@ def fill_project(settings: Settings, server: Mapping[str, Any]) -> None:
         project.commits.create(
             {"branch": "main", "commit_message": "Serve, ask and publish the Bento", "actions": actions}
         )
+
+
+def copy_dags(settings: Settings) -> None:
+    """Copy the example into Airflow's DAG folder, as an author would who takes it as a template."""
+    shutil.rmtree(settings.dags, ignore_errors=True)
+    settings.dags.mkdir(parents=True)
+    for name in ("release_pipeline.py", "rollback.py"):
+        shutil.copy2(settings.examples / name, settings.dags)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(settings.examples / "docs_search", settings.dags / "docs_search", ignore=ignored)
 
 
 def migrate(settings: Settings, variables: Mapping[str, str]) -> bool:

@@ -52,8 +52,14 @@ class Settings:
         return self.logs / "events.jsonl"
 
     @property
-    def dags(self) -> Path:
+    def examples(self) -> Path:
+        """The example DAGs inside the installed package."""
         return Path(str(files("airflow_provider_mlops") / "example_dags"))
+
+    @property
+    def dags(self) -> Path:
+        """Airflow's DAG folder."""
+        return self.root / "dags"
 
     def airflow(self, gitlab: Mapping[str, Any]) -> dict[str, str]:
         """Variables for Airflow: configuration and the connections of the example DAGs."""

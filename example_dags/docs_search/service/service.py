@@ -10,11 +10,7 @@ import os
 from pathlib import Path
 
 import bentoml
-
-with bentoml.importing():
-    import joblib
-    import lancedb
-    from embedding import embed
+from embedding import embed
 
 
 @bentoml.service(name="docs_search")
@@ -22,9 +18,14 @@ class DocsSearch:
     classifier = bentoml.models.BentoModel("classifier:latest")
 
     def __init__(self) -> None:
+        # Here and not above: only the worker that answers needs it, the server's main process does not.
+        import joblib
+
         self._model = joblib.load(Path(self.classifier.path) / "classifier.joblib")
         self._table = None
         if uri := os.environ.get("INDEX_URI"):
+            import lancedb
+
             self._table = lancedb.connect(uri).open_table(os.environ["INDEX_TABLE"])
             self._table.checkout(os.environ["INDEX_VERSION"])
 
