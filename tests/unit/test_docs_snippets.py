@@ -120,3 +120,11 @@ def test_connections_from_the_environment_are_of_our_types_and_complete():
         connection = Connection.from_json(text, conn_id=name.removeprefix("AIRFLOW_CONN_").lower())
         assert connection.conn_type == ours[name]["connection-type"]
         assert connection.host
+
+
+def test_the_readme_shows_lines_of_the_example():
+    root = SNIPPETS.parents[1]
+    shown = (root / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    example = (root / "example_dags" / "release_pipeline.py").read_text().replace("  # fmt: skip", "")
+    lines = {line.strip() for line in example.splitlines()}
+    assert [line for line in shown.splitlines() if line.strip() not in lines] == []
