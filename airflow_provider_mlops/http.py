@@ -1,4 +1,4 @@
-"""httpx clients and what their answers mean: timeouts, TLS, ``Retry-After`` with a cap, redaction.
+"""httpx clients and what their answers mean: timeouts, TLS, ``Retry-After``, redaction.
 
 One translation of transport and status failures into the error tree serves every station.
 """
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
 
-#: The longest ``Retry-After`` that is obeyed, unless the caller sets another.
-RETRY_AFTER_CAP = timedelta(minutes=5)
+#: What asks for more than this is broken. How long anybody really waits is said by whoever waits.
+LONGEST_RETRY_AFTER = timedelta(days=1)
 
 _SHOWN_BODY = 300
 
@@ -71,8 +71,8 @@ def async_client(
     )
 
 
-def retry_after(headers: Mapping[str, str], *, cap: timedelta = RETRY_AFTER_CAP) -> timedelta | None:
-    """The wait that an answer asks for, at most ``cap``.
+def retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """The wait that an answer asks for, at most :data:`LONGEST_RETRY_AFTER`.
 
     Understands ``Retry-After`` in seconds or as an HTTP date, and GitLab's ``RateLimit-Reset``
     (a Unix time). ``None`` if the answer does not say, or says nonsense.
@@ -92,7 +92,7 @@ def retry_after(headers: Mapping[str, str], *, cap: timedelta = RETRY_AFTER_CAP)
             seconds = None
     if seconds is None or seconds != seconds:
         return None
-    return min(timedelta(seconds=max(seconds, 0.0)), cap) if seconds < cap.total_seconds() else cap
+    return timedelta(seconds=min(max(seconds, 0.0), LONGEST_RETRY_AFTER.total_seconds()))
 
 
 def status_error(
@@ -102,7 +102,6 @@ def status_error(
     headers: Mapping[str, str] | None = None,
     body: str = "",
     conn_id: str | None = None,
-    cap: timedelta = RETRY_AFTER_CAP,
 ) -> MlopsError:
     """The typed error for an HTTP answer that is not a success.
 
@@ -124,12 +123,12 @@ def status_error(
         return RemoteObjectNotFound(f"{what}: not found (404){said}{using}", status=status, conn_id=conn_id)
     if status == 429:
         return RateLimited(
-            f"{what}: too many requests (429){said}", delay=retry_after(headers or {}, cap=cap), status=status
+            f"{what}: too many requests (429){said}", delay=retry_after(headers or {}), status=status
         )
     if status >= 500 or status in (408, 425):
         return RemoteUnavailable(
             f"{what}: the server answered {status}{said}",
-            delay=retry_after(headers or {}, cap=cap),
+            delay=retry_after(headers or {}),
             status=status,
         )
     return RequestRefused(f"{what}: refused ({status}){said}{using}", status=status, conn_id=conn_id)
