@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,19 @@ class ConnectionInfo:
     port: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    def flag(self, name: str, *, default: bool) -> bool:
+        """A yes-or-no field of the extra. Forms hold booleans; URIs and files written by hand hold texts."""
+        value = self.extra.get(name, default)
+        return value.strip().lower() in ("1", "true", "yes", "on") if isinstance(value, str) else bool(value)
+
+    @property
+    def verify(self) -> bool | str:
+        """How to check the server's certificate, from the extra fields ``verify_tls`` and ``ca_path``: ``True``,
+        ``False`` for not at all, or the path of a CA bundle.
+        """
+        ca_path = self.extra.get("ca_path")
+        return self.flag("verify_tls", default=True) and (str(ca_path) if ca_path else True)
+
     def base_url(self, *, default_scheme: str = "https") -> str:
         """URL of the service, from ``host`` (a host name or a whole URL), ``schema`` and ``port``.
 
@@ -55,3 +69,13 @@ class ConnectionInfo:
         if self.port and parts.port is None:
             netloc = f"{netloc}:{self.port}"
         return f"{parts.scheme}://{netloc}{parts.path}"
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether the host is this machine, so that plain http shows nothing to a network."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import quote, urlsplit
 
-from airflow_provider_mlops.connection import ConnectionInfo
+from airflow_provider_mlops.connection import ConnectionInfo, is_loopback
 from airflow_provider_mlops.errors import ConnectionIncomplete, InvalidArgument
 
 
@@ -18,7 +17,7 @@ class GitlabAccess:
     :param url: base URL, with the path of a relative installation, without ``/api/v4``.
     :param token: personal, project, group or OAuth token; ``None`` reads public projects only.
     :param trigger_token: pipeline trigger token; it can start pipelines, not read them.
-    :param verify: ``False``, or the path of a CA bundle.
+    :param verify: ``True``, ``False``, or the path of a CA bundle.
     """
 
     conn_id: str
@@ -34,16 +33,15 @@ class GitlabAccess:
         :raises ConnectionIncomplete: no host, a malformed one, or a token that would travel over plain http.
         """
         url = info.base_url().removesuffix("/api/v4")
-        extra = info.extra
         access = cls(
             conn_id=info.conn_id,
             url=url,
             token=info.password,
-            trigger_token=extra.get("trigger_token") or None,
-            verify=_verify(extra.get("verify_tls", True), extra.get("ca_path")),
+            trigger_token=info.extra.get("trigger_token") or None,
+            verify=info.verify,
         )
         has_secret = access.token is not None or access.trigger_token is not None
-        if has_secret and not _flag(extra.get("allow_http", False)) and _plain_http(url):
+        if has_secret and not info.flag("allow_http", default=False) and _plain_http(url):
             raise ConnectionIncomplete(
                 f"Connection {info.conn_id!r}: the token would travel unencrypted to {url}",
                 next_step="Use https, or tick 'Allow http' in the connection.",
@@ -71,25 +69,6 @@ def project_path(project: str | int) -> str:
     return quote(text, safe="")
 
 
-def _verify(verify_tls: object, ca_path: object) -> bool | str:
-    if not _flag(verify_tls):
-        return False
-    return str(ca_path) if ca_path else True
-
-
-def _flag(value: object) -> bool:
-    # Extras written by hand or through the environment hold texts; forms hold booleans.
-    return value.strip().lower() in ("1", "true", "yes", "on") if isinstance(value, str) else bool(value)
-
-
 def _plain_http(url: str) -> bool:
     parts = urlsplit(url)
-    if parts.scheme != "http":
-        return False
-    host = parts.hostname or ""
-    if host == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return True
+    return parts.scheme == "http" and not is_loopback(parts.hostname)

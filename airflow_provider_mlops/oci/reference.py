@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from airflow_provider_mlops.connection import is_loopback
 from airflow_provider_mlops.oci.errors import InvalidReference
 
 LAYOUT_SCHEME = "file://"
@@ -16,12 +17,10 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-
 
 def may_use_http(host: str | None, *, allow_http: bool) -> bool:
     """Whether plain http is acceptable for this host: on the machine itself, or when the connection says so."""
-    return allow_http or host in _LOOPBACK
+    return allow_http or is_loopback(host)
 
 
 def is_digest(text: str) -> bool:

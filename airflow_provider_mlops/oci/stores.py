@@ -32,7 +32,7 @@ def registry_url(info: ConnectionInfo) -> str:
 
     :raises ConnectionIncomplete: no host, a path behind it, or http without ``allow_http``.
     """
-    allow_http = _flag(info, "allow_http", default=False)
+    allow_http = info.flag("allow_http", default=False)
     host = urlsplit(f"//{(info.host or '').rpartition('://')[2]}").hostname
     plain = may_use_http(host, allow_http=allow_http)
     url = info.base_url(default_scheme="http" if plain else "https")
@@ -92,19 +92,12 @@ def _registry(reference: Reference, info: ConnectionInfo) -> RegistryRepository:
             f"{reference.repository} does not lie in {location}, the registry of connection {info.conn_id!r}",
             next_step=f"Name a connection whose host is {reference.host} in oci_conn_id.",
         )
-    ca_path = info.extra.get("ca_path")
     return RegistryRepository(
         registry_url(info),
         reference.path,
         login=info.login,
         password=info.password,
         conn_id=info.conn_id,
-        verify=_flag(info, "verify_tls", default=True) and (ca_path or True),
-        allow_http=_flag(info, "allow_http", default=False),
+        verify=info.verify,
+        allow_http=info.flag("allow_http", default=False),
     )
-
-
-def _flag(info: ConnectionInfo, name: str, *, default: bool) -> bool:
-    value = info.extra.get(name, default)
-    # Connections written as URIs carry every extra as text.
-    return value.strip().lower() in ("1", "true", "yes", "on") if isinstance(value, str) else bool(value)

@@ -41,8 +41,8 @@ def connect(connection: ConnectionInfo) -> WeaviateClient:
         )
     parts = urlsplit(connection.host if "://" in connection.host else f"//{connection.host}")
     extra = connection.extra
-    http_secure = bool(extra.get("http_secure", parts.scheme == "https"))
-    grpc_secure = bool(extra.get("grpc_secure", http_secure))
+    http_secure = connection.flag("http_secure", default=parts.scheme == "https")
+    grpc_secure = connection.flag("grpc_secure", default=http_secure)
     try:
         http_port = int(connection.port or parts.port or (443 if http_secure else 80))
         grpc_port = int(extra.get("grpc_port") or (443 if grpc_secure else _DEFAULT_GRPC_PORT))
