@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from typing import Any
 
 from airflow_provider_mlops.compat import (
@@ -57,7 +58,7 @@ async def aconnection_info(conn_id: str) -> ConnectionInfo:
         raise _missing(conn_id) from error
 
 
-class MlopsHook(BaseHook):
+class MlopsHook(BaseHook, ABC):
     """Base of the hooks whose connection type is ours.
 
     Airflow 3.3 draws the connection form from the provider info; 2.11 and 3.1 call the two methods
@@ -74,12 +75,12 @@ class MlopsHook(BaseHook):
         """The connection as plain data."""
         return connection_info(getattr(self, self.conn_name_attr))
 
+    @abstractmethod
     def check(self) -> str:
         """Ask the remote something harmless with the connection's credentials; return what answered.
 
         :raises MlopsError: why the connection does not work.
         """
-        raise NotImplementedError(type(self).__name__)
 
     def test_connection(self) -> tuple[bool, str]:
         """Called by the *Test* button of the connection form."""
@@ -94,7 +95,7 @@ class MlopsHook(BaseHook):
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Fields of the connection form (Airflow before 3.3). Form libraries are there imported, not here."""
+        """Fields of the connection form (Airflow before 3.3). Its form libraries are imported here, not above."""
         from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
         from wtforms import BooleanField, PasswordField, StringField
 
