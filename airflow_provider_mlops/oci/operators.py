@@ -13,10 +13,11 @@ from airflow_provider_mlops.oci.copy import copy_image
 from airflow_provider_mlops.oci.errors import InvalidReference
 from airflow_provider_mlops.oci.hook import OciRegistryHook
 from airflow_provider_mlops.oci.image_argument import image_reference, is_runnable
+from airflow_provider_mlops.oci.image_payload import image_payload
 from airflow_provider_mlops.oci.image_store import ImageStore
 from airflow_provider_mlops.oci.promotion import promote, roll_back, rollback_target, tag_image
 from airflow_provider_mlops.oci.tag_policy import check_channel, date_tag
-from airflow_provider_mlops.payloads import SCHEMA, ImagePayload
+from airflow_provider_mlops.payloads import ImagePayload
 
 
 class _ImageOperator(MlopsOperator):
@@ -43,30 +44,6 @@ class _ImageOperator(MlopsOperator):
                 next_step="Name the repository alone, without tag and digest.",
             )
         return hook.store(reference)
-
-
-def _payload(
-    store: ImageStore,
-    digest: str,
-    tags: Sequence[str],
-    *,
-    channel: str | None = None,
-    previous_digest: str | None = None,
-    runnable: bool = True,
-    reused: bool = False,
-) -> ImagePayload:
-    return {
-        "schema": SCHEMA,
-        "kind": "oci.image",
-        "image": f"{store.repository}@{digest}",
-        "repository": store.repository,
-        "digest": digest,
-        "tags": list(tags),
-        "channel": channel,
-        "previous_digest": previous_digest,
-        "runnable": runnable,
-        "reused": reused,
-    }
 
 
 class ImageTagOperator(_ImageOperator):
@@ -106,7 +83,9 @@ class ImageTagOperator(_ImageOperator):
         store, selector = self._open(self.image)
         digest, changed = tag_image(store, selector, tags, move=self.move)
         self.log.info("%s@%s has tags %s", store.repository, digest, ", ".join(tags))
-        return _payload(store, digest, tags, runnable=is_runnable(self.image), reused=not changed)
+        return image_payload(
+            store.repository, digest, tags, runnable=is_runnable(self.image), reused=not changed
+        )
 
 
 class ImagePromoteOperator(_ImageOperator):
@@ -149,8 +128,8 @@ class ImagePromoteOperator(_ImageOperator):
             done.digest,
             "" if done.changed else " already",
         )
-        return _payload(
-            store,
+        return image_payload(
+            store.repository,
             done.digest,
             [done.ledger_tag, self.channel],
             channel=self.channel,
@@ -195,11 +174,11 @@ class ImageRollbackOperator(_ImageOperator):
             target = rollback_target(store, self.channel, self.to)
             self.log.info("%s:%s would name %s", store.repository, self.channel, target)
             current = store.digest_of(self.channel)
-            return _payload(store, target, [], channel=self.channel, previous_digest=current)
+            return image_payload(store.repository, target, [], channel=self.channel, previous_digest=current)
         done = roll_back(store, self.channel, self.to, key=_attempt_key(context))
         self.log.info("%s:%s names %s", store.repository, self.channel, done.digest)
-        return _payload(
-            store,
+        return image_payload(
+            store.repository,
             done.digest,
             [done.ledger_tag, self.channel],
             channel=self.channel,

@@ -21,12 +21,13 @@ from airflow_provider_mlops.oci.bento_image import (
     write_layer,
 )
 from airflow_provider_mlops.oci.errors import BentoArchiveInvalid, ImageNotFound, NotABentoImage
+from airflow_provider_mlops.oci.image_payload import image_payload
 from airflow_provider_mlops.oci.image_store import ImageStore, sha256_digest
 from airflow_provider_mlops.oci.promotion import tag_image
 from airflow_provider_mlops.oci.reference import Reference
 from airflow_provider_mlops.oci.stores import open_store
 from airflow_provider_mlops.oci.tag_policy import content_tag
-from airflow_provider_mlops.payloads import SCHEMA, ImagePayload
+from airflow_provider_mlops.payloads import ImagePayload
 
 _DONE = ".image-digest"
 
@@ -54,18 +55,7 @@ def publish_bento(store: ImageStore, archive: Path) -> ImagePayload:
             store.write_blob(sha256_digest(config), io.BytesIO(config))
             store.put_manifest(manifest, manifest.digest)
             digest, _ = tag_image(store, manifest.digest, [tag])
-    return {
-        "schema": SCHEMA,
-        "kind": "oci.image",
-        "image": f"{store.repository}@{digest}",
-        "repository": store.repository,
-        "digest": digest,
-        "tags": [tag],
-        "channel": None,
-        "previous_digest": None,
-        "runnable": False,
-        "reused": reused,
-    }
+    return image_payload(store.repository, digest, [tag], runnable=False, reused=reused)
 
 
 def unpack_bento(store: ImageStore, selector: str, folder: Path) -> Path:
