@@ -107,12 +107,14 @@ CONNECTION_TYPES: list[dict[str, Any]] = [
         "hook-name": "LanceDB",
         "ui-field-behaviour": {
             "hidden-fields": ["schema", "login", "port", "extra"],
-            "relabeling": {"host": "URI", "password": "Storage secret key"},
+            "relabeling": {"host": "URI", "password": "Storage secret key (aws_secret_access_key)"},
             "placeholders": {"host": "/srv/lance, or s3://bucket/lance"},
         },
         "conn-fields": {
             "storage_options": _text(
-                "Storage options", "JSON object passed to LanceDB (endpoint, region, ...)."
+                "Storage options",
+                "JSON object passed to LanceDB (endpoint, region, aws_access_key_id, ...). Airflow shows it to "
+                "whoever may read connections: the secret key belongs into the password.",
             ),
         },
     },

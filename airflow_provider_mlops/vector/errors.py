@@ -83,12 +83,6 @@ class IndexNameTaken(PermanentError):
     remedy = "Give the index another name, or remove the object of that name."
 
 
-class IndexLayoutConflict(PermanentError):
-    """What stands under the index's name does not have the properties that this package relies on."""
-
-    remedy = "Run with mode='rebuild'."
-
-
 class ActivationFailed(TemporaryError):
     """The store did not switch the live name, or did not keep it switched."""
 

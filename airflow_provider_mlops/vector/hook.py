@@ -29,7 +29,8 @@ class LanceHook(MlopsHook):
     """A LanceDB database.
 
     :param lancedb_conn_id: connection of type ``lancedb``: its host is a folder or an object store location,
-        its password the storage's secret key, its extra ``storage_options`` a JSON object for LanceDB.
+        its password the storage's secret key (``aws_secret_access_key``), its extra ``storage_options`` a JSON
+        object for LanceDB, without secrets: Airflow does not mask it.
     """
 
     conn_name_attr = "lancedb_conn_id"

@@ -21,6 +21,8 @@ FIXED_COLUMNS = ("id", "doc", "ordinal", "digest", "text", "vector")
 
 Scalar = str | int | float | bool | None
 State = Literal["building", "built", "rejected"]
+#: Seconds after which a lease that was not renewed may be taken over by another run.
+LEASE_SECONDS = 600.0
 _VERSION = re.compile(r"v([0-9]+)_([0-9a-f]{8})")
 
 

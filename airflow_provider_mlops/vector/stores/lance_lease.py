@@ -12,11 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from airflow_provider_mlops.vector.errors import IndexBusy
+from airflow_provider_mlops.vector.stores.base import LEASE_SECONDS
 from airflow_provider_mlops.vector.stores.lance_errors import translated
 from airflow_provider_mlops.vector.stores.lance_rows import quoted
-
-#: Seconds after which a lease that was not renewed may be taken over by another run.
-LEASE_SECONDS = 600.0
 
 
 @contextmanager

@@ -14,13 +14,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlops.vector.errors import IndexBusy
+from airflow_provider_mlops.vector.stores.base import LEASE_SECONDS
 from airflow_provider_mlops.vector.stores.weaviate_client import translated
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
 
-#: Seconds after which a lease that was not renewed may be taken over by another run.
-LEASE_SECONDS = 600.0
 _ROOT = uuid.UUID("0d5ad4b4-7f2e-5a0c-8b39-6d6a0a3f8f55")
 
 
