@@ -37,7 +37,7 @@ _NEEDED_BY_BENTOML = ("uv",)
 
 _MARKER = "mlops-environment.json"
 _PROBE = (
-    "import importlib.metadata as m, json, platform, shutil, sys\n"
+    "import importlib.metadata as m, json, platform\n"
     "print(json.dumps({'python': platform.python_version(), 'packages': "
     "{d.metadata['Name'].lower(): d.version for d in m.distributions() if d.metadata['Name']}}))"
 )
