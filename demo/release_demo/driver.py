@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -108,14 +109,10 @@ class Demo:
         words = ["dags", "test", dag_id, "--conf", json.dumps(conf)]
         airflow.stdin.write(json.dumps(words) + "\n")
         airflow.stdin.flush()
-        os.set_blocking(airflow.stdout.fileno(), False)
         watch = _TaskWatch(self._settings.events, offset, progress)
-        while not (answer := airflow.stdout.readline().strip()):
+        while not (answered := select.select([airflow.stdout], [], [], 0.2)[0]) and airflow.poll() is None:
             watch.look()
-            if airflow.poll() is not None:
-                answer = f"{airflow.returncode}"
-                break
-            time.sleep(0.2)
+        answer = airflow.stdout.readline().strip() if answered else ""
         watch.look()
         if answer != "0" or watch.failure:
             self._fail(f"{dag_id}: {watch.failure or 'the run failed'}")
