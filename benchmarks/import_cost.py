@@ -3,8 +3,7 @@
     python benchmarks/import_cost.py [--runs 5] [--json FILE]
 
 Every scheduler, worker and DAG processor pays it for each DAG file that uses the package. Each run is a
-fresh process; the smallest of the runs counts, because noise only adds. Operators of the pods station are
-left out: they use the Kubernetes provider, whose own import costs seconds.
+fresh process; the smallest of the runs counts, because noise only adds.
 """
 
 from __future__ import annotations
@@ -19,19 +18,17 @@ from pathlib import Path
 from typing import Any
 
 GOAL_SECONDS = 0.3
-EXCEPTED = ("RecipePodOperator", "KubernetesResourceOperator")
 
-PROGRAM = f"""
+PROGRAM = """
 import json, time
 started = time.process_time()
 import airflow
-figures = {{"import airflow": time.process_time() - started}}
+figures = {"import airflow": time.process_time() - started}
 from airflow_provider_mlops import operators
 for name in operators.__all__:
-    if name not in {EXCEPTED!r}:
-        before = time.process_time()
-        getattr(operators, name)
-        figures[name] = time.process_time() - before
+    before = time.process_time()
+    getattr(operators, name)
+    figures[name] = time.process_time() - before
 print(json.dumps(figures))
 """
 

@@ -8,6 +8,7 @@ from typing import Any
 
 
 def add_parser(commands: Any) -> None:
+    """Add the command to the parser's commands."""
     parser = commands.add_parser("image", help="publish and inspect images")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     publish = actions.add_parser("publish", help="put a Bento into a registry or an OCI layout folder")

@@ -7,6 +7,7 @@ from typing import Any
 
 
 def add_parser(commands: Any) -> None:
+    """Add the command to the parser's commands."""
     parser = commands.add_parser("release", help="look at releases")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, words in (

@@ -7,6 +7,7 @@ from typing import Any
 
 
 def add_parser(commands: Any) -> None:
+    """Add the command to the parser's commands."""
     parser = commands.add_parser("testing", help="stand-ins for systems that cannot run in a test")
     servers = parser.add_subparsers(dest="server", required=True, metavar="SERVER")
     gitlab = servers.add_parser("gitlab", help="a GitLab that really runs .gitlab-ci.yml")

@@ -47,6 +47,7 @@ class Mark:
 
     @classmethod
     def of(cls, key: JobKey, try_number: int) -> Self:
+        """The mark of one try."""
         return cls(key.slot, key.task_slot, key.epoch, key.generation, try_number)
 
     @classmethod

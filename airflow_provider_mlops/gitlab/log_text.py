@@ -48,6 +48,7 @@ class LogPosition:
     done: bool = False
 
     def to_json(self) -> dict[str, Json]:
+        """The position as a JSON object."""
         return {
             "offset": self.offset,
             "tail": self.tail,
@@ -58,6 +59,7 @@ class LogPosition:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The reverse of :meth:`to_json`."""
         return cls(data["offset"], data["tail"], data["digest"], tuple(data["sections"]), data["done"])
 
     @property

@@ -74,10 +74,12 @@ class Output:
 
     @property
     def is_dotenv(self) -> bool:
+        """Whether the file holds ``NAME=value`` lines, by its ending."""
         return self.path.rsplit("/", 1)[-1].endswith(".env")
 
     @property
     def is_json(self) -> bool:
+        """Whether the file is JSON, by its ending."""
         return self.path.endswith(".json")
 
     def __str__(self) -> str:

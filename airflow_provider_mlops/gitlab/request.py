@@ -49,6 +49,7 @@ class PipelineRequest:
         return bool(self.variables or self.secret_variables)
 
     def to_json(self) -> dict[str, Json]:
+        """The request as a JSON object, without any secret."""
         return {
             "project": self.project,
             "ref": self.ref,
@@ -61,6 +62,7 @@ class PipelineRequest:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The reverse of :meth:`to_json`."""
         return cls(**data)
 
     @classmethod

@@ -26,8 +26,6 @@ HEAVY = {
     "uv",
     "weaviate",
 }
-#: Their station uses the Kubernetes provider, and these names are the price of it.
-EXCEPTED = {"RecipePodOperator", "KubernetesResourceOperator"}
 
 
 def _added(program: str) -> set[str]:
@@ -47,7 +45,7 @@ def _added(program: str) -> set[str]:
 def test_public_names_import_nothing_heavy(module):
     added = _added(
         f"from airflow_provider_mlops import {module} as public\n"
-        f"for name in public.__all__:\n    if name not in {EXCEPTED!r}: getattr(public, name)"
+        "for name in public.__all__: getattr(public, name)"
     )
     assert "airflow_provider_mlops" in added
     assert added & HEAVY == set()

@@ -45,6 +45,7 @@ class Checkpoint(Feature):
             )
 
     def fragment(self, target: Target) -> dict[str, Any]:
+        """See :class:`Feature`."""
         root = self.path.rstrip("/")
         env = (
             [{"name": VARIABLE, "value": f"{root}/{_RENDERED}"}]

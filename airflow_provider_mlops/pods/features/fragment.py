@@ -37,4 +37,5 @@ class Fragment(Feature):
         return f"Fragment({self.name})"
 
     def fragment(self, target: Target) -> dict[str, Any]:
+        """See :class:`Feature`."""
         return deepcopy(dict(self.pod))

@@ -38,6 +38,7 @@ class GPU(Feature):
             accelerator_nodes(self.model, "gfd")
 
     def fragment(self, target: Target) -> dict[str, Any]:
+        """See :class:`Feature`."""
         spec: dict[str, Any] = {
             "tolerations": [
                 {"key": RESOURCE, "operator": "Exists", "effect": "NoSchedule"},

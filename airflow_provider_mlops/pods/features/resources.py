@@ -34,6 +34,7 @@ class Resources(Feature):
             raise RecipeInvalid("Resources asks for nothing", next_step="Give cpu, memory or ephemeral.")
 
     def fragment(self, target: Target) -> dict[str, Any]:
+        """See :class:`Feature`."""
         requests = {"cpu": self.cpu, "memory": self.memory, "ephemeral-storage": self.ephemeral}
         limits = {**requests, "cpu": self.cpu_limit}
         return {

@@ -22,6 +22,7 @@ class SharedMemory(Feature):
         quantity(self.size, "SharedMemory size")
 
     def fragment(self, target: Target) -> dict[str, Any]:
+        """See :class:`Feature`."""
         return {
             "spec": {
                 "volumes": [

@@ -36,6 +36,7 @@ class Spot(Feature):
             raise RecipeInvalid(f"Spot grace is {self.grace!r}", next_step="Give seconds, from 1.")
 
     def fragment(self, target: Target) -> dict[str, Any]:
+        """See :class:`Feature`."""
         nodes = spot_nodes(target.platform)
         spec: dict[str, Any] = {
             "terminationGracePeriodSeconds": self.grace or min(each.grace for each in nodes),
