@@ -160,7 +160,7 @@ class StorageUnwritable(PermanentError):
 class SourceEmpty(PermanentError):
     """The source that was to be read holds nothing."""
 
-    remedy = "Check the path or query; to allow an empty source, say so explicitly."
+    remedy = "Check the path, or the query behind it; what is there already stays as it is."
 
 
 class ExactlyOnceUnavailable(PermanentError):

@@ -192,6 +192,9 @@ class RollbackOperator(_Mover):
             for change in diff(standing.current, record):
                 self.log.info("Would change %s", change)
             return _payload(ledger, record, "rollback")
+        if (standing := standing_of(ledger)).newest is None:
+            # Asked before the lease is taken, so that a misspelt name leaves no trace.
+            target(standing)
         return self._walk(
             context,
             ledger,

@@ -93,6 +93,10 @@ class JsonlFiles:
 
     paths: Sequence[PathLike]
 
+    def __str__(self) -> str:
+        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        return f"{self.paths[0]}{more}" if self.paths else "without files"
+
     def records(self) -> Iterator[SourceRecord]:
         """One record per line; a cut-off or otherwise undecodable line is an unusable record."""
         for path in self.paths:

@@ -71,7 +71,7 @@ def survey(index: VectorIndex, source: Source, on_bad: OnBad) -> Survey:
             if result.bad
             else ""
         )
-        raise SourceEmpty(f"Index {index.name!r}: the source holds no document{cause}")
+        raise SourceEmpty(f"Index {index.name!r}: source {source} holds no document{cause}")
     return result
 
 
