@@ -4,16 +4,55 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_provider_mlops.external_job.adapter import JobKey
-from airflow_provider_mlops.external_job.engine import Attempt
+from airflow_provider_mlops.external_job.adapter import JobKey, Json
 
 #: A Clear of a finished run resets its start, so jobs of earlier epochs are looked for further back.
 LOOK_BACK_AFTER_CLEAR = timedelta(days=7)
 
 _PROCESS = uuid.uuid4().hex[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One Airflow attempt, as the engine sees it.
+
+    :param key: its key, generation 0.
+    :param run_started: start of the DAG run; older jobs are not ours.
+    :param look_back: jobs of other epochs are looked for from here on (before a Clear, ``run_started``
+        may have been earlier).
+    :param timeout: of one remote job, from its submission.
+    :param required: refuse to submit where the remote cannot keep the key.
+    """
+
+    key: JobKey
+    try_number: int
+    run_started: datetime
+    look_back: datetime
+    timeout: timedelta | None = None
+    required: bool = False
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "key": self.key.to_json(),
+            "try_number": self.try_number,
+            "run_started": self.run_started.timestamp(),
+            "look_back": self.look_back.timestamp(),
+            "timeout": self.timeout.total_seconds() if self.timeout is not None else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Attempt:
+        return cls(
+            key=JobKey.from_json(data["key"]),
+            try_number=data["try_number"],
+            run_started=datetime.fromtimestamp(data["run_started"], UTC),
+            look_back=datetime.fromtimestamp(data["look_back"], UTC),
+            timeout=timedelta(seconds=data["timeout"]) if data["timeout"] is not None else None,
+        )
 
 
 def attempt_of(

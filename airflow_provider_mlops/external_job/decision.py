@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from airflow_provider_mlops.external_job.adapter import FoundJob, JobHandle, JobKey, JobState, Json
 
@@ -101,6 +101,19 @@ class Record:
         )
 
 
+class Memory(Protocol):
+    """What survives an attempt. Reads nothing and keeps nothing where Airflow cannot."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether :meth:`save` really keeps the record."""
+        ...
+
+    async def load(self) -> Record | None: ...
+
+    async def save(self, record: Record) -> None: ...
+
+
 def may_cancel(state: str | None) -> bool:
     """Whether a kill of a task in ``state`` means that the remote job is unwanted.
 
@@ -186,6 +199,20 @@ def start_of_attempt(
         return Decision(Action.LOOK_AGAIN, None, reached + 1, superseded, "a job may have been started")
     why = f"the previous job {ended.status.state}" if ended else "there is none yet"
     return Decision(Action.SUBMIT, None, reached + 1, superseded, why)
+
+
+def unwanted_beside(
+    known: JobHandle | None, key: JobKey, found: Sequence[FoundJob], try_number: int
+) -> Sequence[FoundJob]:
+    """What else to cancel when a person ends the task: active jobs of its slot, but not those of later tries."""
+    return [
+        job
+        for job in found
+        if job.status.state.active
+        and job.epoch == key.epoch
+        and job.try_number <= try_number
+        and not (known is not None and job.handle.same_job(known))
+    ]
 
 
 def seniority(job: FoundJob) -> tuple[datetime, str]:

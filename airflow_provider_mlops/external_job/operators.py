@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal, NoReturn
 
@@ -22,74 +21,28 @@ from airflow_provider_mlops.compat import (
     get_current_context,
     task_state,
 )
-from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.external_job import registry
 from airflow_provider_mlops.external_job.adapter import JobAdapter, JobHandle, JobState, Json
-from airflow_provider_mlops.external_job.attempt import attempt_of, job_timeout
+from airflow_provider_mlops.external_job.attempt import Attempt, attempt_of, job_timeout
 from airflow_provider_mlops.external_job.decision import may_cancel
-from airflow_provider_mlops.external_job.engine import Attempt, Engine, Outcome, Waited
+from airflow_provider_mlops.external_job.engine import Engine, Outcome, Waited
 from airflow_provider_mlops.external_job.errors import AttemptEnded, TriggerBroken
 from airflow_provider_mlops.external_job.events import JobEvent
+from airflow_provider_mlops.external_job.killing import Live, cancel_now
 from airflow_provider_mlops.external_job.links import URL_KEY, RemoteJobLink
+from airflow_provider_mlops.external_job.note import NOTE_KEY, Note
 from airflow_provider_mlops.external_job.pacing import Pace, until
 from airflow_provider_mlops.external_job.portal import Portal, WallClock
+from airflow_provider_mlops.external_job.remote import name_of
 from airflow_provider_mlops.external_job.store import TaskMemory
 from airflow_provider_mlops.external_job.triggers import ExternalJobTrigger
 from airflow_provider_mlops.payloads import SCHEMA
 
-#: XCom key under which one attempt keeps what it needs after a resume.
-NOTE_KEY = "external_job"
-
-#: Airflow 3 sends SIGKILL 5 s after SIGTERM.
-_KILL_SECONDS = 3.0
 #: Airflow's own trigger timeout is only the backstop behind the deadline that the trigger watches.
 _BACKSTOP = 60.0
 #: How often a failing trigger is replaced within one attempt.
 _REDEFERRALS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class _Note:
-    """What an attempt leaves in its own XCom: readable after a resume and in 2.11's on_kill."""
-
-    kind: str
-    adapter: Mapping[str, Any]
-    handle: JobHandle
-    attempt: Attempt
-    redeferrals: int = 0
-
-    def to_json(self) -> dict[str, Json]:
-        return {
-            "kind": self.kind,
-            "adapter": dict(self.adapter),
-            "handle": self.handle.to_json(),
-            "attempt": self.attempt.to_json(),
-            "redeferrals": self.redeferrals,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> _Note:
-        return cls(
-            data["kind"],
-            data["adapter"],
-            JobHandle.from_json(data["handle"]),
-            Attempt.from_json(data["attempt"]),
-            data["redeferrals"],
-        )
-
-
-@dataclass(slots=True)
-class _Live:
-    """What ``on_kill`` needs, ready beforehand: there is no time to fetch it then."""
-
-    context: Context
-    adapter: JobAdapter
-    connections: Mapping[str, ConnectionInfo]
-    attempt: Attempt
-    portal: Portal
-    handle: JobHandle | None = None
-    redeferrals: int = 0
 
 
 class ExternalJobOperator(MlopsOperator):
@@ -135,7 +88,7 @@ class ExternalJobOperator(MlopsOperator):
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
         self.exactly_once = exactly_once
-        self._live: _Live | None = None
+        self._live: Live | None = None
         self._exchanging = False
         self._kill_waits = False
         self._killing = False
@@ -173,14 +126,8 @@ class ExternalJobOperator(MlopsOperator):
         self._check_arguments()
         with self._exchange():
             adapter = self.adapter(context)
-        _check_json(adapter)
-        attempt = attempt_of(
-            context,
-            namespace=config.namespace(),
-            timeout=job_timeout(self.timeout, self.execution_timeout),
-            required=self.exactly_once == "required",
-            run_ids_repeat=not AIRFLOW_3,
-        )
+        registry.check(adapter)
+        attempt = self._attempt(context)
         with self._alive(context, adapter, attempt) as live:
             return self._conclude(live, live.portal.run(lambda: self._begin(live)))
 
@@ -215,13 +162,13 @@ class ExternalJobOperator(MlopsOperator):
             try:
                 self._kill(timed_out)
             except Exception as error:  # noqa: BLE001 - whatever it is, the attempt has to end now
-                self.log.warning("The remote job was not cancelled: %s", error)
+                self.log.warning("Cancelling the remote job was not completed: %s", error)
         if AIRFLOW_3 and not timed_out:
             raise AttemptEnded("Airflow ended this attempt")
 
     # --- one attempt ---------------------------------------------------------------------------------
 
-    async def _begin(self, live: _Live) -> tuple[Waited, Mapping[str, Json] | None]:
+    async def _begin(self, live: Live) -> tuple[Waited, Mapping[str, Json] | None]:
         """Submit or adopt; then wait, look once, or leave. With a result if the job has been concluded."""
         async with live.adapter.session(live.connections) as session:
             engine = self._engine(live, session)
@@ -241,7 +188,7 @@ class ExternalJobOperator(MlopsOperator):
             return await self._end(live, engine, memory, waited)
 
     async def _end(
-        self, live: _Live, engine: Engine, memory: TaskMemory, waited: Waited
+        self, live: Live, engine: Engine, memory: TaskMemory, waited: Waited
     ) -> tuple[Waited, Mapping[str, Json] | None]:
         live.handle = waited.handle
         match waited.outcome:
@@ -254,7 +201,7 @@ class ExternalJobOperator(MlopsOperator):
             case _:
                 return waited, await engine.finish(live.attempt, memory, waited)
 
-    def _conclude(self, live: _Live, ended: tuple[Waited, Mapping[str, Json] | None]) -> Any:
+    def _conclude(self, live: Live, ended: tuple[Waited, Mapping[str, Json] | None]) -> Any:
         waited, result = ended
         if result is None and self.wait_for_completion:
             self._defer(live, waited)
@@ -271,17 +218,7 @@ class ExternalJobOperator(MlopsOperator):
         note = self._note(context)
         with self._exchange():
             adapter = registry.rebuild(note.kind, dict(note.adapter)) if note else self.adapter(context)
-        attempt = (
-            note.attempt
-            if note
-            else attempt_of(
-                context,
-                namespace=config.namespace(),
-                timeout=job_timeout(self.timeout, self.execution_timeout),
-                required=False,
-                run_ids_repeat=not AIRFLOW_3,
-            )
-        )
+        attempt = note.attempt if note else self._attempt(context)
         redeferrals = note.redeferrals if note else 0
         with self._alive(context, adapter, attempt) as live:
             live.handle = event.handle
@@ -301,7 +238,7 @@ class ExternalJobOperator(MlopsOperator):
                     self._push_note(live)
             return self._conclude(live, ended)
 
-    async def _look(self, live: _Live, event: JobEvent) -> tuple[Waited, Mapping[str, Json] | None]:
+    async def _look(self, live: Live, event: JobEvent) -> tuple[Waited, Mapping[str, Json] | None]:
         """The event only woke the task: the remote is asked what has become of the job."""
         async with live.adapter.session(live.connections) as session:
             engine = self._engine(live, session)
@@ -310,7 +247,7 @@ class ExternalJobOperator(MlopsOperator):
                 waited = replace(waited, outcome=Outcome.LOST)
             return await self._end(live, engine, self._memory(live), waited)
 
-    def _defer(self, live: _Live, waited: Waited) -> NoReturn:
+    def _defer(self, live: Live, waited: Waited) -> NoReturn:
         handle = waited.handle
         left = until(handle.deadline, time.time())
         self.defer(
@@ -344,13 +281,22 @@ class ExternalJobOperator(MlopsOperator):
                 f"poll_interval is {self.poll_interval}", next_step="Give seconds above zero."
             )
 
+    def _attempt(self, context: Context) -> Attempt:
+        return attempt_of(
+            context,
+            namespace=config.namespace(),
+            timeout=job_timeout(self.timeout, self.execution_timeout),
+            required=self.exactly_once == "required",
+            run_ids_repeat=not AIRFLOW_3,
+        )
+
     @contextmanager
-    def _alive(self, context: Context, adapter: JobAdapter, attempt: Attempt) -> Iterator[_Live]:
+    def _alive(self, context: Context, adapter: JobAdapter, attempt: Attempt) -> Iterator[Live]:
         """The span in which ``on_kill`` can act: connections read, a loop at hand."""
         with self._exchange():
             connections = {conn_id: connection_info(conn_id) for conn_id in adapter.conn_ids}
         portal = Portal()
-        live = _Live(context, adapter, connections, attempt, portal)
+        live = Live(context, adapter, connections, attempt, portal)
         try:
             with portal:
                 self._live = live
@@ -360,7 +306,7 @@ class ExternalJobOperator(MlopsOperator):
             if not isinstance(sys.exception(), AirflowTaskTimeout):
                 self._live = None
 
-    def _engine(self, live: _Live, session: Any) -> Engine:
+    def _engine(self, live: Live, session: Any) -> Engine:
         interval = timedelta(seconds=self.poll_interval) if self.poll_interval else config.poll_interval()
         return Engine(
             session,
@@ -372,10 +318,10 @@ class ExternalJobOperator(MlopsOperator):
             line=lambda text: self.log.info("%s", text),
         )
 
-    def _memory(self, live: _Live) -> TaskMemory:
+    def _memory(self, live: Live) -> TaskMemory:
         return TaskMemory(live.context, live.attempt.key.slot, self._airflow_calls(live))
 
-    def _airflow_calls(self, live: _Live) -> Callable[[Callable[[], Any]], Awaitable[Any]]:
+    def _airflow_calls(self, live: Live) -> Callable[[Callable[[], Any]], Awaitable[Any]]:
         def bracketed(call: Callable[[], Any]) -> Any:
             with self._exchange():
                 return call()
@@ -385,7 +331,7 @@ class ExternalJobOperator(MlopsOperator):
 
         return in_main_thread
 
-    async def _publish(self, live: _Live, handle: JobHandle) -> None:
+    async def _publish(self, live: Live, handle: JobHandle) -> None:
         """Make the job known while it runs: for a resume, for on_kill, for the link in the UI."""
         live.handle = handle
 
@@ -396,16 +342,16 @@ class ExternalJobOperator(MlopsOperator):
 
         await self._airflow_calls(live)(push)
 
-    def _push_note(self, live: _Live) -> None:
+    def _push_note(self, live: Live) -> None:
         assert live.handle is not None
-        note = _Note(live.adapter.kind, live.adapter.to_json(), live.handle, live.attempt, live.redeferrals)
+        note = Note(live.adapter.kind, live.adapter.to_json(), live.handle, live.attempt, live.redeferrals)
         live.context["ti"].xcom_push(key=NOTE_KEY, value=note.to_json())
 
-    def _note(self, context: Context) -> _Note | None:
+    def _note(self, context: Context) -> Note | None:
         ti = context["ti"]
         with self._exchange():
             data = ti.xcom_pull(task_ids=ti.task_id, key=NOTE_KEY, map_indexes=ti.map_index)
-        return _Note.from_json(data) if isinstance(data, Mapping) else None
+        return Note.from_json(data) if isinstance(data, Mapping) else None
 
     @contextmanager
     def _exchange(self) -> Iterator[None]:
@@ -421,7 +367,7 @@ class ExternalJobOperator(MlopsOperator):
 
     def _kill(self, timed_out: bool) -> None:
         live = self._live or self._fresh_live(timed_out)
-        if live is None or live.handle is None:
+        if live is None or (timed_out and live.handle is None):
             self.log.info("No remote job is known to this attempt")
             return
         if not (self.cancel_on_timeout if timed_out else self.cancel_on_kill):
@@ -433,20 +379,11 @@ class ExternalJobOperator(MlopsOperator):
             if not may_cancel(state):
                 self.log.info("The task is %s: the remote job goes on, the next attempt finds it", state)
                 return
-        self.log.info("Cancelling the remote job %s", live.handle.url or dict(live.handle.ref))
-        handle = live.handle
+        known = name_of(live.handle) if live.handle else "that may have been submitted"
+        self.log.info("Cancelling the remote job %s", known)
+        cancel_now(live, unwanted=not timed_out)
 
-        async def cancel() -> None:
-            async with live.adapter.session(live.connections) as session:
-                await session.cancel(handle)
-
-        if live.portal.open:
-            live.portal.run_briefly(cancel, _KILL_SECONDS)
-        else:
-            with Portal() as portal:
-                portal.run_briefly(cancel, _KILL_SECONDS)
-
-    def _fresh_live(self, timed_out: bool) -> _Live | None:
+    def _fresh_live(self, timed_out: bool) -> Live | None:
         """In a process that has not run the task: 2.11 enforces execution_timeout on a deferred task there.
 
         On 3.x Airflow may be in the middle of an exchange of its own outside of ``execute``: nothing is asked.
@@ -459,18 +396,4 @@ class ExternalJobOperator(MlopsOperator):
             return None
         adapter = registry.rebuild(note.kind, dict(note.adapter))
         connections = {conn_id: connection_info(conn_id) for conn_id in adapter.conn_ids}
-        return _Live(context, adapter, connections, note.attempt, Portal(), note.handle)
-
-
-def _check_json(adapter: JobAdapter) -> None:
-    """Find out before any effect that the adapter can cross to a triggerer.
-
-    :raises InvalidArgument: it cannot.
-    """
-    data = adapter.to_json()
-    try:
-        copy = json.loads(json.dumps(data))
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"{adapter.kind}: its arguments are not JSON: {error}") from error
-    if registry.rebuild(adapter.kind, copy).to_json() != data:
-        raise InvalidArgument(f"{adapter.kind}: its arguments change when they are stored as JSON")
+        return Live(context, adapter, connections, note.attempt, Portal(), note.handle)

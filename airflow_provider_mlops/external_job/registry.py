@@ -7,8 +7,10 @@ Imports are lazy: a triggerer loads only the stations it watches.
 from __future__ import annotations
 
 import importlib
+import json
 from typing import Any, cast
 
+from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.external_job.adapter import JobAdapter
 from airflow_provider_mlops.external_job.errors import AdapterUnknown
 
@@ -76,3 +78,17 @@ def rebuild(kind: str, data: dict[str, Any], home: str | None = None) -> JobAdap
     if home is not None and kind not in _HOMES:
         register(kind, home)
     return adapter_class(kind).from_json(data)
+
+
+def check(adapter: JobAdapter) -> None:
+    """Find out before any effect that the adapter can cross to a triggerer.
+
+    :raises InvalidArgument: it cannot.
+    """
+    data = adapter.to_json()
+    try:
+        copy = json.loads(json.dumps(data))
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"{adapter.kind}: its arguments are not JSON: {error}") from error
+    if rebuild(adapter.kind, copy).to_json() != data:
+        raise InvalidArgument(f"{adapter.kind}: its arguments change when they are stored as JSON")

@@ -15,9 +15,11 @@ from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.errors import MlopsError
 from airflow_provider_mlops.external_job import registry
 from airflow_provider_mlops.external_job.adapter import JobAdapter, JobHandle, Json, WatchesMany
+from airflow_provider_mlops.external_job.attempt import Attempt
 from airflow_provider_mlops.external_job.decision import may_cancel
-from airflow_provider_mlops.external_job.engine import Attempt, Engine
+from airflow_provider_mlops.external_job.engine import Engine
 from airflow_provider_mlops.external_job.events import JobEvent
+from airflow_provider_mlops.external_job.killing import cancel_unwanted
 from airflow_provider_mlops.external_job.pacing import Pace
 from airflow_provider_mlops.external_job.polling import shared_poller
 from airflow_provider_mlops.external_job.portal import WallClock
@@ -137,7 +139,8 @@ class ExternalJobTrigger(BaseTrigger):
     async def _cancel_if(self, unwanted: Any) -> None:
         if self.attempt is None or not self.cancel_on_kill:
             return
-        key = Attempt.from_json(self.attempt).key
+        attempt = Attempt.from_json(self.attempt)
+        key = attempt.key
         handle = JobHandle.from_json(self.handle)
         async with asyncio.timeout(_KILL_SECONDS):
             try:
@@ -153,7 +156,7 @@ class ExternalJobTrigger(BaseTrigger):
             )
             adapter = self._adapter()
             async with adapter.session(await _connections(adapter)) as session:
-                await session.cancel(handle)
+                await cancel_unwanted(session, attempt, handle)
 
     def _adapter(self) -> JobAdapter:
         return registry.rebuild(self.kind, self.adapter, self.home)

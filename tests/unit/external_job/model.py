@@ -29,9 +29,10 @@ from airflow_provider_mlops.external_job.adapter import (
     Json,
     Strength,
 )
-from airflow_provider_mlops.external_job.attempt import attempt_of
+from airflow_provider_mlops.external_job.attempt import Attempt, attempt_of
 from airflow_provider_mlops.external_job.decision import Record, may_cancel
-from airflow_provider_mlops.external_job.engine import Attempt, Engine, Outcome, Waited
+from airflow_provider_mlops.external_job.engine import Engine, Outcome, Waited
+from airflow_provider_mlops.external_job.killing import cancel_unwanted
 from airflow_provider_mlops.external_job.pacing import Pace
 
 RUN_STARTED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,6 +40,8 @@ JOB_SECONDS = 5.0
 LAG, SETTLE = 2.0, 3.0
 STEP_SECONDS = 0.1
 RETRIES = 6
+#: Delay of what comes after everything else is over.
+NEVER = 1000
 
 
 class Violation(AssertionError):
@@ -168,7 +171,11 @@ class SimSession:
         if remote.kind == "none":
             return []
         lag = LAG if remote.kind == "lagging" else 0.0
-        return [job.found(now) for job in reversed(remote.jobs) if job.created <= now - lag]
+        return [
+            job.found(now)
+            for job in reversed(remote.jobs)
+            if job.created <= now - lag and (any_epoch or job.key.slot == key.slot)
+        ]
 
     async def status(self, handle: JobHandle) -> JobStatus | None:
         if await self._call("status"):
@@ -256,6 +263,8 @@ class World:
     first_fails: bool = False
     accidents: Sequence[Accident] = ()
     attempt_of: Callable[..., Attempt] = attempt_of
+    #: Called before every step of the main process in which an accident could happen.
+    on_step: Callable[[World], None] | None = None
     now: float = RUN_STARTED.timestamp() + 1
     store: dict[str, Any] = field(default_factory=dict)
     try_number: int = 1
@@ -264,6 +273,8 @@ class World:
     state: str | None = "running"
     phase: str = "start"
     person_asked: bool = False
+    #: When the person marked the task failed.
+    given_up_at: float = float("inf")
     result: Mapping[str, Json] | None = None
     error: BaseException | None = None
     steps: int = 0
@@ -328,10 +339,10 @@ class World:
             return again
         return await engine.finish(attempt, self.memory(attempt), again)
 
-    async def kill(self, handle: JobHandle | None) -> None:
+    async def kill(self, attempt: Attempt, handle: JobHandle | None) -> None:
         await pause(("call", "state"))
-        if may_cancel(self.state) and handle is not None:
-            await self.engine().cancel(handle)
+        if may_cancel(self.state):
+            await cancel_unwanted(SimSession(self), attempt, handle)
 
     # --- running -------------------------------------------------------------------------------------
 
@@ -347,6 +358,8 @@ class World:
                 continue
             main = not process.sleeping and self.is_main(process)
             answer = "ok"
+            if main and self.on_step is not None:
+                self.on_step(self)
             if main and self.pending and self.steps >= self.pending[0].at:
                 accident = self.pending.pop(0)
                 answer = self.happen(accident, process)
@@ -427,7 +440,8 @@ class World:
         if cleared:
             self.max_tries = self.try_number + self.retries
             for job in self.remote.live():
-                job.superseded = self.kind != "none"
+                # After an edit of retries the epoch may happen to be the same: that looks like a crash.
+                job.superseded = self.kind != "none" and job.key.epoch != self.max_tries
         self.try_number += 1
         self.new_attempt()
 
@@ -437,7 +451,7 @@ class World:
                 process.frozen_until, process.wakes = None, max(process.wakes, self.now)
         for late in [late for late in self.late_kills if late[0] <= self.steps]:
             self.late_kills.remove(late)
-            self.spawn("kill", late[1], self.kill(late[2]))
+            self.spawn("kill", late[1], self.kill(late[1], late[2]))
 
     def release_the_last(self) -> bool:
         """Whatever is still frozen or late comes back after everything else is over."""
@@ -466,7 +480,7 @@ class World:
             case "deploy":
                 # SIGTERM: on_kill runs while the task is still running.
                 self.stop(process)
-                self.spawn("kill", process.attempt, self.kill(handle))
+                self.spawn("kill", process.attempt, self.kill(process.attempt, handle))
                 self.go_on(process)
             case "late kill":
                 self.stop(process)
@@ -475,14 +489,17 @@ class World:
             case "mark failed":
                 self.person_asked = True
                 self.stop(process)
+                self.given_up_at = self.now
                 self.state, self.phase, self.error = "failed", "done", PermanentError("marked failed")
-                self.spawn("kill", process.attempt, self.kill(handle))
+                self.spawn("kill", process.attempt, self.kill(process.attempt, handle))
             case "clear":
                 # on_kill comes first and is done before the next try begins.
                 self.person_asked = True
                 self.stop(process)
                 self.state = "restarting"
-                self.to_the_end(Process("kill", process.attempt, self.kill(handle), self.now))
+                self.to_the_end(
+                    Process("kill", process.attempt, self.kill(process.attempt, handle), self.now)
+                )
                 self.next_try(cleared=True)
             case "clear unseen":
                 # Nobody can call on_kill: no triggerer alive, or one before 3.3. The process lives on.
@@ -522,6 +539,9 @@ class World:
         live = self.remote.live()
         if self.kind in ("unique", "strong") and live and self.state == "success":
             raise Violation(f"jobs are left that nobody waits for: {[job.number for job in live]}")
+        if self.kind == "lagging":
+            # Nobody looks again after the person ended the task: what no listing shows by then is not found.
+            live = [job for job in live if job.created <= self.given_up_at - LAG]
         # Where the person ended the task before a later attempt could look, each epoch may have left one.
         groups = [job.key.slot if self.state == "failed" else job.key.task_slot for job in live]
         if self.kind != "none" and len(groups) > len(set(groups)):

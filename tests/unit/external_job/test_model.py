@@ -1,7 +1,19 @@
 """The promises of the engine, under accidents at every step.
 
 By default: every single accident at every step of every world, and a fixed sample of the pairs and of longer
-rows. ``MLOPS_MODEL=full`` runs all pairs, which takes long.
+rows. ``MLOPS_MODEL=full`` runs every pair at every pair of steps; of those that leave the world in the same
+state (see :mod:`fingerprint`) one goes on. Frozen processes and late kills come back after any number of steps
+where they are the only accident; in pairs after 0, 2 or 5 steps, or when everything else is over.
+
+Not promised, and so not asserted (see ``World.check``):
+
+- Where listings lag and a person ends the task, jobs younger than the lag may be left: the kill finds only what
+  is listed, and no later attempt looks again. ``airflow mlops doctor`` lists them.
+- A worker that was frozen right before a submission and thaws after a person ended the task submits still. At
+  most one job per slot is left by that.
+- Where an edit of ``retries`` before a Clear happens to give the same epoch, the Clear looks like a crash: the
+  task goes on with its job.
+- Where the remote cannot be searched at all (``none``), nothing beyond the right result.
 """
 
 from __future__ import annotations
@@ -9,23 +21,26 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 
-from airflow_provider_mlops.external_job import engine as engine_module
+from airflow_provider_mlops.external_job import finishing, remote, starting
 from airflow_provider_mlops.external_job.adapter import JobState
 from airflow_provider_mlops.external_job.attempt import attempt_of
 from airflow_provider_mlops.external_job.decision import Action, Decision, start_of_attempt
 from tests.unit.external_job import model
-from tests.unit.external_job.model import Accident, Violation, World
+from tests.unit.external_job.fingerprint import fingerprint
+from tests.unit.external_job.model import NEVER, Accident, Violation, World
 
 FULL = os.environ.get("MLOPS_MODEL") == "full"
 
 AT_ONCE = ("lost", "edit retries", "crash", "deploy", "mark failed", "clear")
 LATER = ("freeze", "late kill", "clear unseen", "clear on 2.11")
-AFTER = tuple(range(20)) if FULL else (0, 1, 3, 5, 8, 12)
+AFTER = (*range(20), NEVER) if FULL else (0, 1, 3, 5, 8, 12)
+#: The same for pairs of accidents.
+DELAYS = (0, 2, 5, NEVER) if FULL else (2, 6)
 
 WORLDS = [
     pytest.param((kind, durable, first_fails), id=f"{kind}-{'store' if durable else 'no store'}-{outcome}")
@@ -60,17 +75,25 @@ def test_every_single_accident(shape):
 @pytest.mark.timeout(0)
 def test_two_accidents(shape):
     choice = random.Random(f"pairs {shape}")
-    afters = AFTER if FULL else (2, 6)
-    firsts = [accident for step in range(World(*shape).run().steps) for accident in at(step, afters)]
-    if not FULL:
-        firsts = choice.sample(firsts, 12)
-    for first in firsts:
-        steps = run(shape, [first]).steps
-        seconds = [accident for step in range(first.at + 1, steps) for accident in at(step, afters)]
-        if not FULL:
-            seconds = choice.sample(seconds, min(12, len(seconds)))
-        for second in seconds:
+    firsts = [accident for step in range(World(*shape).run().steps) for accident in at(step, DELAYS)]
+    seen: set[Hashable] = set()
+    for first in firsts if FULL else choice.sample(firsts, 12):
+        seconds = [accident for step in new_states_after(first, shape, seen) for accident in at(step, DELAYS)]
+        for second in seconds if FULL else choice.sample(seconds, min(12, len(seconds))):
             run(shape, [first, second])
+
+
+def new_states_after(first: Accident, shape: tuple[str, bool, bool], seen: set[Hashable]) -> list[int]:
+    """Steps after the first accident at which the world is in a state that it was not in before."""
+    steps = []
+
+    def look(world: World) -> None:
+        if not world.pending and (state := fingerprint(world)) not in seen:
+            seen.add(state)
+            steps.append(world.steps)
+
+    World(*shape, [first], on_step=look).run()
+    return steps
 
 
 @pytest.mark.parametrize("shape", WORLDS)
@@ -132,16 +155,16 @@ def violated(shapes: Sequence[tuple[str, bool, bool]]) -> bool:
 
 @pytest.mark.parametrize("broken", [forget_the_epoch, raise_the_generation_always, rerun_a_success])
 def test_a_broken_table_is_caught(monkeypatch, broken):
-    monkeypatch.setattr(engine_module, "start_of_attempt", broken)
+    monkeypatch.setattr(remote, "start_of_attempt", broken)
     assert violated([("strong", False, False), ("unique", False, False)])
 
 
 def test_cancelling_nothing_is_caught(monkeypatch):
-    async def no_sweep(self, attempt, handle):
+    async def no_sweep(remote, attempt, handle):
         return None
 
-    monkeypatch.setattr(engine_module, "start_of_attempt", cancel_nothing)
-    monkeypatch.setattr(engine_module.Engine, "_sweep", no_sweep)
+    monkeypatch.setattr(remote, "start_of_attempt", cancel_nothing)
+    monkeypatch.setattr(finishing, "sweep", no_sweep)
     assert violated([("strong", False, False)])
 
 
@@ -151,7 +174,7 @@ def test_cancelling_at_every_kill_is_caught(monkeypatch):
 
 
 def test_not_looking_again_after_the_submission_is_caught(monkeypatch):
-    found = engine_module._Start._found
+    found = starting._Start._found
 
     async def only_mine(self):
         if self.mine is None:
@@ -160,7 +183,7 @@ def test_not_looking_again_after_the_submission_is_caught(monkeypatch):
         await self._add(jobs, self.mine.handle, self.attempt.try_number)
         return jobs, False
 
-    monkeypatch.setattr(engine_module._Start, "_found", only_mine)
+    monkeypatch.setattr(starting._Start, "_found", only_mine)
     assert violated([("strong", False, False)])
 
 

@@ -10,7 +10,7 @@ from airflow_provider_mlops.compat import AIRFLOW_3_3
 from airflow_provider_mlops.errors import CredentialsRejected
 from airflow_provider_mlops.external_job import registry, triggers
 from airflow_provider_mlops.external_job.adapter import JobKey
-from airflow_provider_mlops.external_job.engine import Attempt
+from airflow_provider_mlops.external_job.attempt import Attempt
 from airflow_provider_mlops.external_job.errors import AdapterUnknown
 from airflow_provider_mlops.external_job.triggers import ExternalJobTrigger
 from tests.unit.external_job.fake_remote import FakeAdapter, FakeJob
