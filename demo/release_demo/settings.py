@@ -14,6 +14,11 @@ PROJECT = "ml/docs-search"
 CHANNEL = "production"
 
 
+def uri(path: Path) -> str:
+    """URI of a folder as Airflow's ObjectStoragePath reads it, which decodes nothing: a space stays a space."""
+    return f"file://{path}"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Paths below the demo's root folder.
@@ -70,13 +75,13 @@ class Settings:
             # The first `dags test` registers the DAG; paused, its runs would queue for ever later on.
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "AIRFLOW__MLOPS__ARTIFACTS": self.artifacts.as_uri(),
+            "AIRFLOW__MLOPS__ARTIFACTS": uri(self.artifacts),
             "AIRFLOW__MLOPS__POLL_INTERVAL": "1",
             "AIRFLOW_CONN_GITLAB_DEFAULT": json.dumps(
                 {"conn_type": "gitlab", "host": gitlab["url"], "password": gitlab["token"]}
             ),
             "AIRFLOW_CONN_OCI_REGISTRY_DEFAULT": json.dumps(
-                {"conn_type": "oci_registry", "host": self.images.as_uri()}
+                {"conn_type": "oci_registry", "host": uri(self.images)}
             ),
             "LANCEDB_LOG": "error",
         }

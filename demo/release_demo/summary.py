@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from release_demo.settings import SERVICE, Settings
+from release_demo.settings import SERVICE, Settings, uri
 
 
 def summary(
@@ -62,7 +63,7 @@ def summary(
 
 def _next(settings: Settings, release: Mapping[str, Any], previous: str | None) -> list[str]:
     rollback = "demo/airflow dags test rollback"
-    ledger = settings.releases.as_uri()
+    ledger = shlex.quote(uri(settings.releases))
     lines = [
         "Look around:",
         "  demo/airflow standalone        (Airflow with both DAGs; user and password are printed)",
@@ -85,7 +86,7 @@ def _program(settings: Settings) -> str:
     python = settings.root / "venv" / "bin" / "python"
     with_cwd = Path.cwd()
     shown = python.relative_to(with_cwd) if python.is_relative_to(with_cwd) else python
-    return f"{shown} -m airflow_provider_mlops"
+    return f"{shlex.quote(str(shown))} -m airflow_provider_mlops"
 
 
 def _again(result: Mapping[str, Any]) -> str:
