@@ -251,6 +251,28 @@ def test_no_process_is_left(demo: Demo, second: str) -> None:
     assert demo.processes() == []
 
 
+def test_the_commands_it_ends_with_work(demo: Demo, second: str) -> None:
+    two = found(rf"^  release +({RELEASE_ID})", second)[1]
+    listing = found(r"^  (\S+ -m airflow_provider_mlops release list .+)$", second)[1]
+    forward = found(r"^Roll forward to the new release:\n  (demo/airflow dags test rollback .+)$", second)[1]
+    for command in (listing, forward):
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=demo.sources,
+            env=demo.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        if command is listing:
+            assert set(demo.ledger.release_ids()) <= set(re.findall(RELEASE_ID, done.stdout))
+    current = demo.ledger.current()
+    assert current is not None
+    assert current.restores == two
+    assert demo.processes() == []
+
+
 def preparing(demo: Demo) -> bool:
     return "GitLab stand-in and Airflow's database ..." in demo.output()
 
@@ -263,8 +285,11 @@ def serving(demo: Demo) -> bool:
     return "serve the release and ask it ..." in demo.output()
 
 
-@pytest.mark.parametrize("to_the_group", [True, False], ids=["ctrl-c", "sigterm"])
-@pytest.mark.parametrize("moment", [preparing, publishing, serving], ids=lambda moment: moment.__name__)
+@pytest.mark.parametrize(
+    ("moment", "to_the_group"),
+    [(preparing, True), (preparing, False), (publishing, True), (publishing, False), (serving, True)],
+    ids=lambda value: getattr(value, "__name__", "ctrl-c" if value else "sigterm"),
+)
 def test_stopped_in_the_middle_it_leaves_no_process(
     demo: Demo, second: str, moment: Callable[[Demo], bool], to_the_group: bool
 ) -> None:
