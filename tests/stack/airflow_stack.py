@@ -42,6 +42,8 @@ class AirflowStack:
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",
+            # Rows stay readable, so that tests see what is in them.
+            "AIRFLOW__CORE__FERNET_KEY": "",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -150,6 +152,26 @@ class AirflowStack:
         return "\n".join(
             f"== {path.name}\n{path.read_text(errors='replace')}" for path in sorted(folder.glob("*"))
         )
+
+    def returned(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """What the task instance returned, from its XCom row."""
+        ((value,),) = self.query(
+            "select value from xcom where dag_id = %s and run_id = %s and task_id = %s and key = 'return_value'",
+            dag_id, run_id, task_id,
+        )  # fmt: skip
+        # 2.11 stores JSON as bytes, 3.x in a JSON column, some releases as a string within it.
+        value = bytes(value).decode() if isinstance(value, memoryview) else value
+        while isinstance(value, str):
+            value = json.loads(value)
+        return value
+
+    def files_with(self, text: str) -> list[str]:
+        """Log files, of tasks and of components, that contain the text."""
+        return [
+            str(path.relative_to(self.home))
+            for path in self.home.rglob("*.log")
+            if text in path.read_text(errors="replace")
+        ]
 
     def tails(self, lines: int = 25) -> str:
         """Ends of the components' logs."""

@@ -37,6 +37,8 @@ def test_killed_worker_finds_its_pipeline_again_and_clear_starts_a_new_one(
     assert (ended["state"], ended["try_number"]) == ("success", 2), log
     assert len(pipelines(gitlab_server) - before) == 1, log
 
+    assert stack.returned("waiting", "killed", "publish")["answer"] == 42
+
     stack.command("tasks", "clear", "waiting", "--task-regex", "publish", "--yes")
     stack.wait_for(lambda: len(pipelines(gitlab_server) - before) == 2, "the pipeline after Clear", 90)
     ended = stack.wait_for_state("waiting", "killed", "publish", "success", "failed", within=120)
@@ -55,6 +57,9 @@ def test_killed_triggerer_goes_on_with_the_same_pipeline(
     stack.trigger("deferred", "moved")
     stack.wait_for_state("deferred", "moved", "publish", "deferred", within=120)
     assert len(pipelines(gitlab_server) - before) == 1
+    ((row,),) = stack.query("select kwargs from trigger")
+    assert "gitlab.pipeline" in row
+    assert gitlab_server["token"] not in row
 
     stack.restart("triggerer", signal.SIGKILL)
     ended = stack.wait_for_state("deferred", "moved", "publish", "success", "failed", within=180)
@@ -66,4 +71,6 @@ def test_killed_triggerer_goes_on_with_the_same_pipeline(
         number for number in range(1, 21) if f"step {number}\n" not in log and f'step {number}"' not in log
     ]
     assert not missing, log
-    assert gitlab_server["token"] not in log
+    assert stack.returned("deferred", "moved", "publish")["answer"] == 42
+    assert stack.files_with("step 20")
+    assert stack.files_with(gitlab_server["token"]) == []

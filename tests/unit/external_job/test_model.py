@@ -8,7 +8,7 @@ where they are the only accident; in pairs after 0, 2 or 5 steps, or when everyt
 Not promised, and so not asserted (see ``World.check``):
 
 - Where listings lag and a person ends the task, jobs younger than the lag may be left: the kill finds only what
-  is listed, and no later attempt looks again. ``airflow mlops doctor`` lists them.
+  is listed, and no later attempt looks again.
 - A worker that was frozen right before a submission and thaws after a person ended the task submits still. At
   most one job per slot is left by that.
 - Where an edit of ``retries`` before a Clear happens to give the same epoch, the Clear looks like a crash: the
