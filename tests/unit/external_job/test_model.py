@@ -2,8 +2,9 @@
 
 By default: every single accident at every step of every world, and a fixed sample of the pairs and of longer
 rows. ``MLOPS_MODEL=full`` runs every pair at every pair of steps; of those that leave the world in the same
-state (see :mod:`fingerprint`) one goes on. Frozen processes and late kills come back after any number of steps
-where they are the only accident; in pairs after 0, 2 or 5 steps, or when everything else is over.
+state (see :mod:`fingerprint`) one goes on. Frozen processes and late kills come back after 0 to 19 steps
+(by default: six of these) where they are the only accident, in pairs after 0, 2 or 5 (by default: 2 or 6); in
+full mode also when everything else is over. Other delays are not tried.
 
 Not promised, and so not asserted (see ``World.check``):
 
