@@ -71,21 +71,33 @@ class Demo:
             progress.done(f"{gitlab['url']}, database {'reused' if reused else 'made'}")
             airflow = running.enter_context(self._airflow(variables))
 
-            features = FEATURES[1] if self._previous else FEATURES[0]
+            features = self._other_features()
             results = self._dag(airflow, "release_pipeline", {"features": features})
             answers = [self._serve_and_ask(runtime, "serve the release and ask it")]
             if self._previous:
-                self._dag(airflow, "rollback", {"service": SERVICE, "to": self._previous})
+                self._dag(airflow, "rollback", {"service": SERVICE, "to": self._previous.release_id})
                 answers.append(self._serve_and_ask(runtime, "serve what is released now and ask it"))
             progress.start("stop what was started")
             # It waits for the next command and has nothing to save; asked politely it would take seconds.
             airflow.kill()
         progress.done()
-        print(summary(settings, results, answers, previous=self._previous, seconds=time.time() - self._began))
+        print(
+            summary(
+                settings,
+                results,
+                answers,
+                previous=self._previous.release_id if self._previous else None,
+                seconds=time.time() - self._began,
+            )
+        )
         self._check(results["release"], answers)
 
+    def _other_features(self) -> str:
+        """Other training features than those of the release that is live, so that there is something to release."""
+        return next(name for name in FEATURES if self._previous is None or name != self._previous.features)
+
     def _check(self, released: dict[str, Any], answers: list[dict[str, Any]]) -> None:
-        expected = [released["release_id"], *([self._previous] if self._previous else [])]
+        expected = [released["release_id"], *([self._previous.release_id] if self._previous else [])]
         said = [answer["about"]["release"] for answer in answers]
         if said != expected:
             raise DemoFailed(f"The services that answered were {said}, expected {expected}")

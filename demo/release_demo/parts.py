@@ -120,10 +120,23 @@ def ledger(settings: Settings) -> ReleaseLedger:
     return ReleaseLedger(settings.releases, SERVICE, CHANNEL)
 
 
-def live_release(settings: Settings) -> str | None:
-    """Id of the release whose parts are live: after a rollback, the one that was restored."""
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What is live: after a rollback, the release that was restored.
+
+    :param features: training features of its model.
+    """
+
+    release_id: str
+    features: str
+
+
+def live_release(settings: Settings) -> Live | None:
+    """The release that answers now."""
     current = ledger(settings).current()
-    return (current.restores or current.release_id) if current else None
+    if current is None:
+        return None
+    return Live(current.restores or current.release_id, current.parts["model"]["features"])
 
 
 @contextlib.contextmanager
