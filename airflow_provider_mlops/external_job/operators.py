@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -95,12 +96,12 @@ class ExternalJobOperator(MlopsOperator):
 
     # --- for subclasses ------------------------------------------------------------------------------
 
+    @abstractmethod
     def adapter(self, context: Context) -> JobAdapter:
         """The remote job, from the rendered arguments. Validates them; has no effect on the remote.
 
         :raises InvalidArgument: an argument is wrong.
         """
-        raise NotImplementedError(f"{type(self).__name__}.adapter")
 
     def payload(
         self, context: Context, *, state: JobState, handle: JobHandle, result: Mapping[str, Json] | None

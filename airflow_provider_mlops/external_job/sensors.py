@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -58,19 +59,19 @@ class ExternalJobSensor(BaseSensorOperator):
         super().__init__(**kwargs)
         self.deferrable = deferrable
 
+    @abstractmethod
     def adapter(self, context: Context) -> JobAdapter:
         """The kind of job, from the rendered arguments; only its session is used.
 
         :raises InvalidArgument: an argument is wrong.
         """
-        raise NotImplementedError(f"{type(self).__name__}.adapter")
 
+    @abstractmethod
     def handle(self, context: Context) -> JobHandle:
         """Which job to wait for.
 
         :raises InvalidArgument: an argument is wrong.
         """
-        raise NotImplementedError(f"{type(self).__name__}.handle")
 
     def payload(
         self, context: Context, *, state: JobState, handle: JobHandle, result: Mapping[str, Json]

@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from airflow_provider_mlops.example_dags.docs_search.gitlab_project.serving import descendants
+
 STOP_WITHIN = 5.0
 
 
@@ -53,18 +55,6 @@ def stop(process: subprocess.Popen[str]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
-
-
-def descendants(root: int) -> list[int]:
-    """Process ids below ``root``, whatever their sessions."""
-    parents: dict[int, int] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-    found = [root]
-    for pid in found:
-        found.extend(pid_ for pid_, parent in parents.items() if parent == pid)
-    return found[1:]
 
 
 def _alive(pid: int) -> bool:
