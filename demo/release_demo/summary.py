@@ -66,7 +66,7 @@ def _next(settings: Settings, release: Mapping[str, Any], previous: str | None) 
     ledger = shlex.quote(uri(settings.releases))
     lines = [
         "Look around:",
-        "  demo/airflow standalone        (Airflow with both DAGs; user and password are printed)",
+        "  demo/airflow standalone        (Airflow with both DAGs on http://localhost:8080, no login)",
     ]
     lines += [f"  {_program(settings)} release list {SERVICE} --ledger {ledger}"]
     if previous:
