@@ -39,8 +39,11 @@ async def finish_attempt(
             url=handle.url,
         )
     if status.state is JobState.CANCELLED:
-        # Another attempt may have cancelled it as the younger duplicate: the kept one goes on.
+        # Another attempt may have cancelled it as the younger duplicate: the kept one goes on, or has
+        # failed meanwhile, which is for the next attempt to judge.
         kept = await remote.recheck(attempt, handle)
+        if kept.same_job(handle):
+            kept = await remote.failed_beside(attempt, handle) or handle
         if not kept.same_job(handle):
             raise AttemptSuperseded(
                 f"{remote.what}: {name_of(handle)} was a duplicate of {name_of(kept)}",

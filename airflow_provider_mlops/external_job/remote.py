@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from airflow_provider_mlops.errors import SubmitUncertain, TemporaryError
-from airflow_provider_mlops.external_job.adapter import FoundJob, JobHandle, JobSession, Restarts
+from airflow_provider_mlops.external_job.adapter import FoundJob, JobHandle, JobSession, JobState, Restarts
 from airflow_provider_mlops.external_job.attempt import Attempt
 from airflow_provider_mlops.external_job.decision import Action, Decision, Record, start_of_attempt
 from airflow_provider_mlops.external_job.errors import AttemptSuperseded
@@ -88,6 +88,14 @@ class Remote:
             f"{self.what}: {name_of(handle)} is a younger duplicate; going on with {name_of(decision.job.handle)}"
         )
         return with_deadline(decision.job, attempt.timeout)
+
+    async def failed_beside(self, attempt: Attempt, handle: JobHandle) -> JobHandle | None:
+        """A job of the same submission that failed by itself, if there is one beside ``handle``."""
+        for job in await self.look(attempt):
+            same = job.epoch == attempt.key.epoch and job.handle.generation >= handle.generation
+            if same and job.status.state is JobState.FAILED and not job.handle.same_job(handle):
+                return job.handle
+        return None
 
     async def cancel(self, handle: JobHandle) -> None:
         """Cancel the job; harmless if it has ended."""

@@ -118,6 +118,11 @@ def test_a_crash_right_after_the_submission_makes_no_second_job_where_the_key_is
             assert len(World(kind, accidents=[Accident(step, "crash")]).run().remote.jobs) == 1
 
 
+def test_a_duplicate_is_cancelled_while_the_kept_one_fails_and_the_next_attempt_goes_on():
+    world = run(("lagging", False, True), [Accident(2, "freeze", 5), Accident(11, "freeze", 0)])
+    assert world.result is not None
+
+
 # --- the model can fail ------------------------------------------------------------------------------
 
 
