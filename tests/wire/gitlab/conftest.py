@@ -15,7 +15,7 @@ import pytest
 
 from airflow_provider_mlops.compat import TaskDeferred
 from airflow_provider_mlops.external_job.triggers import ExternalJobTrigger
-from airflow_provider_mlops.gitlab.operators import GitlabTriggerOperator
+from airflow_provider_mlops.gitlab.operators.trigger import GitlabTriggerOperator
 from airflow_provider_mlops.gitlab.pipeline import PipelineAdapter
 from airflow_provider_mlops.testing.gitlab import Artifact, GitlabStandIn, Log, Scenario, ScriptedJob
 
