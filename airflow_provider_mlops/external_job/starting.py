@@ -26,7 +26,7 @@ from airflow_provider_mlops.external_job.remote import Remote, name_of, with_dea
 #: How often a submission whose answer was lost is repeated within one attempt.
 _SUBMISSIONS = 3
 
-#: Awaited as soon as the job is known and remembered.
+#: Awaited as soon as the job is known, before it is remembered: ``on_kill`` may come between the two.
 OnHandle = Callable[[JobHandle], Awaitable[None]]
 
 
@@ -56,7 +56,7 @@ async def start_attempt(
 ) -> Started:
     """Find the job of this attempt, or submit it.
 
-    :param on_handle: awaited as soon as the job is known and remembered.
+    :param on_handle: awaited as soon as the job is known.
     :raises ExactlyOnceUnavailable: required, and the remote cannot keep the key; nothing was done.
     :raises AttemptSuperseded: a later attempt has taken over.
     :raises JobLost: the known job has vanished.
@@ -221,10 +221,10 @@ class _Start:
         record = Record(
             self.attempt.key.slot, handle.generation, self.attempt.try_number, handle, cursor=cursor
         )
-        await self.memory.save(record)
-        self.record = record
         if self.on_handle is not None:
             await self.on_handle(handle)
+        await self.memory.save(record)
+        self.record = record
 
     def _unsettle(self) -> None:
         if self.strength.kind != Strength.NONE:

@@ -273,8 +273,6 @@ class World:
     state: str | None = "running"
     phase: str = "start"
     person_asked: bool = False
-    #: When the person marked the task failed.
-    given_up_at: float = float("inf")
     result: Mapping[str, Json] | None = None
     error: BaseException | None = None
     steps: int = 0
@@ -317,8 +315,8 @@ class World:
 
     async def start(self, attempt: Attempt) -> Waited | Mapping[str, Json]:
         async def known(handle: JobHandle) -> None:
-            await pause(("call", "xcom"))
             self.handles[attempt.try_number] = handle
+            await pause(("call", "xcom"))
 
         engine = self.engine()
         started = await engine.start(attempt, self.memory(attempt), known)
@@ -489,7 +487,6 @@ class World:
             case "mark failed":
                 self.person_asked = True
                 self.stop(process)
-                self.given_up_at = self.now
                 self.state, self.phase, self.error = "failed", "done", PermanentError("marked failed")
                 self.spawn("kill", process.attempt, self.kill(process.attempt, handle))
             case "clear":
@@ -539,9 +536,6 @@ class World:
         live = self.remote.live()
         if self.kind in ("unique", "strong") and live and self.state == "success":
             raise Violation(f"jobs are left that nobody waits for: {[job.number for job in live]}")
-        if self.kind == "lagging":
-            # Nobody looks again after the person ended the task: what no listing shows by then is not found.
-            live = [job for job in live if job.created <= self.given_up_at - LAG]
         # Where the person ended the task before a later attempt could look, each epoch may have left one.
         groups = [job.key.slot if self.state == "failed" else job.key.task_slot for job in live]
         if self.kind != "none" and len(groups) > len(set(groups)):

@@ -8,8 +8,8 @@ full mode also when everything else is over. Other delays are not tried.
 
 Not promised, and so not asserted (see ``World.check``):
 
-- Where listings lag and a person ends the task, jobs younger than the lag may be left: the kill finds only what
-  is listed, and no later attempt looks again.
+- Where listings lag and a person ends the task, a job younger than the lag may be left, but never a second one:
+  the kill cancels the job that it knows and those that are listed, and no later attempt looks again.
 - A worker that was frozen right before a submission and thaws after a person ended the task submits still. At
   most one job per slot is left by that.
 - Where an edit of ``retries`` before a Clear happens to give the same epoch, the Clear looks like a crash: the
