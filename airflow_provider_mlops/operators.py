@@ -6,6 +6,7 @@ from airflow_provider_mlops._lazy import lazy_names
 
 if TYPE_CHECKING:
     from airflow_provider_mlops.bento.operators import BentoBuildOperator as BentoBuildOperator
+    from airflow_provider_mlops.gitlab.operators.commit import GitlabCommitOperator as GitlabCommitOperator
     from airflow_provider_mlops.gitlab.operators.trigger import GitlabTriggerOperator as GitlabTriggerOperator
     from airflow_provider_mlops.oci.operators import ImagePromoteOperator as ImagePromoteOperator
     from airflow_provider_mlops.oci.operators import ImageRollbackOperator as ImageRollbackOperator
@@ -18,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "BentoBuildOperator": "bento.operators",
+        "GitlabCommitOperator": "gitlab.operators.commit",
         "GitlabTriggerOperator": "gitlab.operators.trigger",
         "ImagePromoteOperator": "oci.operators",
         "ImageRollbackOperator": "oci.operators",

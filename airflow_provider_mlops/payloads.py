@@ -44,6 +44,21 @@ class GitlabPipelinePayload(JobPayload):
     tests: dict[str, int] | None
 
 
+class GitlabCommitPayload(Payload):
+    """``kind="gitlab.commit"``: the commit that a branch holds the wanted files with.
+
+    ``changed`` is false if the branch was as wanted already: ``sha`` then is its head, and ``branch`` the branch
+    that has the files. ``paths`` are those of all actions, ``url`` is the commit's page.
+    """
+
+    project: str
+    branch: str
+    sha: str
+    url: str | None
+    changed: bool
+    paths: list[str]
+
+
 class BentoPayload(Payload):
     """``kind="bento"``: a built Bento as an archive at a URI; ``models`` maps names to content hashes."""
 

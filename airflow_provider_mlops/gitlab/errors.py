@@ -100,6 +100,39 @@ class OutputUnreadable(PermanentError):
     """A declared output is there, but too large or not of the expected format."""
 
 
+class BranchNotFound(RemoteObjectNotFound):
+    """The project has no branch of that name."""
+
+    remedy = "Check the spelling, or name a start_branch for a branch that is to be made."
+
+
+class BranchProtected(PermissionDenied):
+    """The account may not push to the branch."""
+
+    remedy = "Commit to another branch and open a merge request, or let the account push to this one."
+
+
+class FileMissing(RemoteObjectNotFound):
+    """A file that is to be changed is not on the branch. Field: ``paths``."""
+
+    remedy = "Check the path; use the action 'write' for a file that may not be there yet."
+
+
+class FileConflict(PermanentError):
+    """The branch holds something else than the commit expects; nothing was committed.
+
+    Fields: ``paths``, ``commit_id`` (the change that stands in the way).
+    """
+
+    remedy = "Look at that change, adapt the action or its last_commit_id, then clear the task."
+
+
+class FileChanged(TemporaryError):
+    """Somebody changed a file between our look and our commit; nothing was committed. Field: ``paths``."""
+
+    remedy = "The next try of the task looks at the branch again."
+
+
 #: Wait before the next try when GitLab refuses a pipeline because too many were created.
 TOO_MANY_PIPELINES_DELAY = timedelta(minutes=1)
 

@@ -11,6 +11,7 @@ from airflow_provider_mlops.base.hook import MlopsHook
 from airflow_provider_mlops.errors import ConnectionIncomplete, RemoteUnavailable
 from airflow_provider_mlops.gitlab.access import GitlabAccess
 from airflow_provider_mlops.gitlab.answers import answer_error
+from airflow_provider_mlops.gitlab.repository import Repository
 from airflow_provider_mlops.http import READ_TIMEOUT, redact
 
 if TYPE_CHECKING:
@@ -76,6 +77,15 @@ class GitlabHook(MlopsHook):
             retry_transient_errors=False,
             session=_session(),
         )
+
+    def repository(self, project: str | int) -> Repository:
+        """Branches, files and commits of a project.
+
+        :param project: number or full path.
+        :raises InvalidArgument: ``project`` is neither.
+        :raises ConnectionIncomplete: the connection has no access token.
+        """
+        return Repository(self.client, project, self.errors)
 
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:

@@ -16,9 +16,11 @@ import pytest
 from airflow_provider_mlops import errors
 from airflow_provider_mlops.bento.errors import BentoContextInvalid
 from airflow_provider_mlops.compat import AirflowFailException, BaseOperator
+from airflow_provider_mlops.gitlab.errors import BranchNotFound
 from airflow_provider_mlops.oci.layout import LayoutRepository
 from airflow_provider_mlops.operators import (
     BentoBuildOperator,
+    GitlabCommitOperator,
     GitlabTriggerOperator,
     ImagePromoteOperator,
     ImageRollbackOperator,
@@ -93,6 +95,12 @@ def publish(**arguments: Any) -> BaseOperator:
     return GitlabTriggerOperator(task_id="t", **{"project": "mlops/demo", "ref": "main", **arguments})
 
 
+def commit(**arguments: Any) -> BaseOperator:
+    defaults = {"project": "mlops/demo", "branch": "main", "message": "Deploy"}
+    actions = [{"action": "write", "file_path": "values.yaml", "content": "a: b"}]
+    return GitlabCommitOperator(task_id="t", **{**defaults, "actions": actions, **arguments})
+
+
 def index(source: str, **arguments: Any) -> BaseOperator:
     return VectorIndexOperator(
         task_id="t", index=VectorIndex("Docs", embedder=HashEmbedder(64), **arguments), source=source
@@ -129,6 +137,33 @@ TABLE: dict[str, tuple[Callable[[Place], BaseOperator], type[errors.MlopsError],
         lambda place: publish(project="mlops/none"),
         errors.RemoteObjectNotFound,
         "mlops/none",
+    ),
+    "commit, missing connection": (
+        lambda place: commit(gitlab_conn_id="gitlab_none"),
+        errors.ConnectionMissing,
+        "gitlab_none",
+    ),
+    "commit, wrong token": (
+        lambda place: commit(gitlab_conn_id="gitlab_wrong"),
+        errors.CredentialsRejected,
+        "gitlab_wrong",
+    ),
+    "commit, unknown project": (
+        lambda place: commit(project="mlops/none"),
+        errors.RemoteObjectNotFound,
+        "mlops/none",
+    ),
+    "commit, unknown branch": (
+        lambda place: commit(branch="release/none"),
+        BranchNotFound,
+        "release/none",
+    ),
+    "commit, no such content": (
+        lambda place: commit(
+            actions=[{"action": "write", "file_path": "a", "content_uri": str(place.folder / "none.yaml")}]
+        ),
+        errors.SourceEmpty,
+        "none.yaml",
     ),
     "bento, no service in the context": (
         lambda place: BentoBuildOperator(task_id="t", context=str(place.folder / "no_service")),
