@@ -156,11 +156,30 @@ class FoundJob:
 
 @dataclass(frozen=True, slots=True)
 class LogBatch:
-    """Complete lines, and the opaque JSON cursor after them."""
+    """Complete lines, and the opaque JSON cursor after them.
+
+    :param not_before: while the job's state stays as it is, asking sooner shows nothing new.
+    """
 
     lines: Sequence[str] = ()
     cursor: Json = None
     more: bool = False
+    not_before: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedJob:
+    """A job that somebody waits for, and the key that it carries.
+
+    :param key: its key; the generation is the handle's.
+    :param try_number: Airflow try that waits for it.
+    :param since: earlier jobs of the task slot are of no interest.
+    """
+
+    handle: JobHandle
+    key: JobKey
+    try_number: int
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,4 +308,18 @@ class WatchesMany(Protocol):
         self, session: JobSession, handles: Sequence[JobHandle]
     ) -> Mapping[int, JobStatus | None]:
         """States by index into ``handles``; an index that is missing was not learned this time."""
+        ...
+
+
+@runtime_checkable
+class FindsMany(Protocol):
+    """Optional, on adapters that watch many: the jobs of many keys can be searched for at once."""
+
+    async def find_many(
+        self, session: JobSession, wanted: Sequence[WatchedJob], watched: Sequence[WatchedJob]
+    ) -> Sequence[Sequence[FoundJob]]:
+        """For each of ``wanted``, the jobs of its task slot that a look at its submission may have missed.
+
+        :param watched: other jobs of the group whose keys are known, so that nobody needs to ask for them.
+        """
         ...

@@ -17,7 +17,7 @@ from airflow_provider_mlops.external_job.decision import Memory
 from airflow_provider_mlops.external_job.finishing import finish_attempt, give_up
 from airflow_provider_mlops.external_job.remote import Remote
 from airflow_provider_mlops.external_job.starting import OnHandle, Started, start_attempt
-from airflow_provider_mlops.external_job.waiting import Ask, Outcome, Waited, follow_job
+from airflow_provider_mlops.external_job.waiting import Group, Outcome, Waited, follow_job
 
 __all__ = ["Engine", "Outcome", "Started", "Waited"]
 
@@ -37,13 +37,13 @@ class Engine(Remote):
         *,
         cursor: Json = None,
         status: JobStatus | None = None,
-        ask: Ask | None = None,
+        group: Group | None = None,
         once: bool = False,
         leave_end: bool = False,
     ) -> Waited:
         """Follow the job until it ends, vanishes or meets its deadline; see :func:`waiting.follow_job`."""
         return await follow_job(
-            self, attempt, handle, cursor=cursor, status=status, ask=ask, once=once, leave_end=leave_end
+            self, attempt, handle, cursor=cursor, status=status, group=group, once=once, leave_end=leave_end
         )
 
     async def finish(self, attempt: Attempt, memory: Memory, waited: Waited) -> Mapping[str, Json]:

@@ -1,8 +1,9 @@
 """One poller for many waiting jobs: in one triggerer, N jobs of a group cost about one question per interval.
 
 Adapters that implement :class:`WatchesMany` name their group (connection and project). The first watcher
-of a group starts its poller, the last one to leave ends it. A poller serves everyone who waits at its
-next round; a job that the group's answer leaves out for long is asked for alone.
+of a group starts its poller, the last one to leave ends it. A poller wakes those whose job's state is
+news, so that a round costs little where nothing has happened; a job that the group's answer leaves out for
+long is asked for alone.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from airflow_provider_mlops.errors import MlopsError, TemporaryError
 from airflow_provider_mlops.external_job.adapter import (
+    FindsMany,
+    FoundJob,
     JobAdapter,
     JobHandle,
     JobSession,
     JobStatus,
+    WatchedJob,
     WatchesMany,
 )
 
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 #: Rounds that may leave a job out before it is asked for alone.
 _OVERLOOKED = 3
 _JITTER = 0.15
+
+T = TypeVar("T")
 
 
 class GroupAdapter(JobAdapter, WatchesMany, Protocol):
@@ -45,8 +51,20 @@ ReadConnections = Callable[[], Awaitable["Mapping[str, ConnectionInfo]"]]
 @dataclass(slots=True, eq=False)
 class _Waiting:
     handle: JobHandle
+    known: JobStatus | None
+    wake_at: float
+    job: WatchedJob | None
     answer: asyncio.Future[JobStatus | None]
     overlooked: int = 0
+
+    def is_due(self, status: JobStatus | None, now: float) -> bool:
+        return self.known is None or status != self.known or now >= self.wake_at
+
+
+@dataclass(slots=True, eq=False)
+class _Searching:
+    job: WatchedJob
+    answer: asyncio.Future[Sequence[FoundJob]]
 
 
 @dataclass(slots=True)
@@ -64,19 +82,43 @@ class GroupPoller:
     interval: float
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     members: int = 0
-    _waiting: list[_Waiting] = field(default_factory=list)
+    _waiting: dict[_Waiting, None] = field(default_factory=dict)
+    _searching: dict[_Searching, None] = field(default_factory=dict)
     _awaited: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def ask(self, handle: JobHandle) -> JobStatus | None:
-        """State of one job at the next round. Raises what the round raised."""
-        waiting = _Waiting(handle, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
+    async def ask(
+        self,
+        handle: JobHandle,
+        *,
+        known: JobStatus | None = None,
+        patience: float = 0.0,
+        job: WatchedJob | None = None,
+    ) -> JobStatus | None:
+        """State of one job, from the next round on which it is news. Raises what the round raised.
+
+        :param known: a state that is no news.
+        :param patience: seconds after which it is told nevertheless (at the nearest round).
+        :param job: the same job with its key, for those who look for jobs meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        wake_at = loop.time() + patience - self.interval / 2
+        waiting = _Waiting(handle, known, wake_at, job, loop.create_future())
+        self._waiting[waiting] = None
         self._awaited.set()
         try:
             return await waiting.answer
         finally:
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
+            self._waiting.pop(waiting, None)
+
+    async def find(self, job: WatchedJob) -> Sequence[FoundJob]:
+        """Jobs of the same task slot, whatever their epoch, at the next round. Raises what the round raised."""
+        searching = _Searching(job, asyncio.get_running_loop().create_future())
+        self._searching[searching] = None
+        self._awaited.set()
+        try:
+            return await searching.answer
+        finally:
+            self._searching.pop(searching, None)
 
     async def run(self) -> None:
         """Serve rounds until cancelled. A failed session is opened anew: its credentials may have been renewed."""
@@ -102,29 +144,53 @@ class GroupPoller:
 
     async def _round(self, session: JobSession) -> None:
         asked = list(self._waiting)
-        answers = await self.adapter.statuses(session, [waiting.handle for waiting in asked])
-        for index, waiting in enumerate(asked):
-            if index in answers:
-                self._answer(waiting, answers[index])
-                continue
-            waiting.overlooked += 1
-            if waiting.overlooked >= _OVERLOOKED:
-                self._answer(waiting, await session.status(waiting.handle))
-        if not self._waiting:
+        if asked:
+            answers = await self.adapter.statuses(session, [waiting.handle for waiting in asked])
+            now = asyncio.get_running_loop().time()
+            for index, waiting in enumerate(asked):
+                if index in answers:
+                    waiting.overlooked = 0
+                    status = answers[index]
+                else:
+                    waiting.overlooked += 1
+                    if waiting.overlooked < _OVERLOOKED:
+                        continue
+                    status = await session.status(waiting.handle)
+                if waiting.is_due(status, now):
+                    self._waiting.pop(waiting, None)
+                    _answer(waiting.answer, status)
+        await self._search(session)
+        if not self._waiting and not self._searching:
             self._awaited.clear()
 
-    def _answer(self, waiting: _Waiting, status: JobStatus | None) -> None:
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
-        if not waiting.answer.done():
-            waiting.answer.set_result(status)
+    async def _search(self, session: JobSession) -> None:
+        searching = list(self._searching)
+        if not searching:
+            return
+        if isinstance(self.adapter, FindsMany):
+            wanted = [each.job for each in searching]
+            watched = [waiting.job for waiting in self._waiting if waiting.job is not None]
+            found = await self.adapter.find_many(session, wanted, watched)
+        else:
+            found = [await session.find(each.job.key, each.job.since, any_epoch=True) for each in searching]
+        for each, jobs in zip(searching, found, strict=True):
+            self._searching.pop(each, None)
+            _answer(each.answer, jobs)
 
     def _fail(self, error: Exception) -> None:
-        for waiting in self._waiting:
-            if not waiting.answer.done():
-                waiting.answer.set_exception(error)
+        answers: list[asyncio.Future[Any]] = [waiting.answer for waiting in self._waiting]
+        answers += [searching.answer for searching in self._searching]
+        for answer in answers:
+            if not answer.done():
+                answer.set_exception(error)
         self._waiting.clear()
+        self._searching.clear()
         self._awaited.clear()
+
+
+def _answer(future: asyncio.Future[T], value: T) -> None:
+    if not future.done():
+        future.set_result(value)
 
 
 _Group = tuple[int, str, str, float]

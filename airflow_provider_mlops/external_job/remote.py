@@ -73,9 +73,18 @@ class Remote:
             can_restart=isinstance(self.session, Restarts),
         )
 
-    async def recheck(self, attempt: Attempt, handle: JobHandle) -> JobHandle:
-        """Look for duplicates that were not listed yet when this attempt began; the job to go on with."""
-        decision = self.decide(attempt, await self.look(attempt))
+    async def recheck(
+        self,
+        attempt: Attempt,
+        handle: JobHandle,
+        find: Callable[[], Awaitable[Sequence[FoundJob]]] | None = None,
+    ) -> JobHandle:
+        """Look for duplicates that were not listed yet when this attempt began; the job to go on with.
+
+        :param find: another way to look for them.
+        """
+        found = await (self.patiently(find, "looking for duplicates") if find else self.look(attempt))
+        decision = self.decide(attempt, found)
         if decision.action is Action.STEP_BACK:
             await self.cancel_all(decision.cancel)
             raise AttemptSuperseded(f"{self.what}: {decision.why}", url=handle.url)

@@ -102,16 +102,15 @@ class ExternalJobTrigger(BaseTrigger):
         interval = timedelta(seconds=self.poll_interval) if self.poll_interval else config.poll_interval()
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(adapter.session(await _connections(adapter)))
-            ask = None
+            group = None
             if isinstance(adapter, WatchesMany):
-                poller = await stack.enter_async_context(
+                group = await stack.enter_async_context(
                     shared_poller(
                         adapter,
                         lambda: _connections(adapter),
                         interval.total_seconds(),
                     )
                 )
-                ask = poller.ask
             engine = Engine(
                 session,
                 self.kind,
@@ -124,7 +123,7 @@ class ExternalJobTrigger(BaseTrigger):
             attempt = Attempt.from_json(self.attempt) if self.attempt is not None else None
             # A triggerer closes a trigger's log when it ends and drops lines that are still on their way:
             # the worker that resumes the task writes the end of the log.
-            waited = await engine.wait(attempt, handle, cursor=self.cursor, ask=ask, leave_end=True)
+            waited = await engine.wait(attempt, handle, cursor=self.cursor, group=group, leave_end=True)
         return JobEvent(waited.outcome.value, waited.handle, waited.cursor)
 
     async def on_kill(self) -> None:

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
 from airflow_provider_mlops.errors import TemporaryError
-from airflow_provider_mlops.external_job.adapter import JobHandle, JobStatus, Json, StreamsLogs
+from airflow_provider_mlops.external_job.adapter import (
+    FoundJob,
+    JobHandle,
+    JobStatus,
+    Json,
+    StreamsLogs,
+    WatchedJob,
+)
 from airflow_provider_mlops.external_job.attempt import Attempt
 from airflow_provider_mlops.external_job.pacing import Pacer, until
 from airflow_provider_mlops.external_job.remote import Remote, name_of
 
 
-class Ask(Protocol):
-    """A way to learn a job's state other than asking for it alone (see :mod:`polling`)."""
+class Group(Protocol):
+    """Watchers who ask together instead of each for its own job, at a common pace (see :mod:`polling`)."""
 
-    async def __call__(self, handle: JobHandle) -> JobStatus | None: ...
+    async def ask(
+        self, handle: JobHandle, *, known: JobStatus | None, patience: float, job: WatchedJob | None
+    ) -> JobStatus | None:
+        """The job's state once it differs from ``known``, or after ``patience`` seconds."""
+        ...
+
+    async def find(self, job: WatchedJob) -> Sequence[FoundJob]:
+        """Jobs of the same task slot, as far as earlier looks may have missed them."""
+        ...
 
 
 class Outcome(StrEnum):
@@ -46,7 +63,7 @@ async def follow_job(
     *,
     cursor: Json = None,
     status: JobStatus | None = None,
-    ask: Ask | None = None,
+    group: Group | None = None,
     once: bool = False,
     leave_end: bool = False,
 ) -> Waited:
@@ -55,7 +72,7 @@ async def follow_job(
     :param attempt: to look again for duplicates once listings have settled; ``None`` for a mere watcher.
     :param cursor: the log up to here has been written.
     :param status: a state learned just now: not asked for again.
-    :param ask: a paced source of states, instead of asking for this job alone.
+    :param group: to ask together with others, instead of for this job alone.
     :param once: return after the first answer, even if the job goes on.
     :param leave_end: leave the end of the log to whoever goes on from the returned cursor.
     :raises WaitingFailed: no answer for longer than the error budget.
@@ -65,6 +82,7 @@ async def follow_job(
     settled = began + remote.settle.total_seconds()
     pacer = Pacer(remote.pace, remote.clock.now, remote.random)
     log = Log(remote, cursor)
+    watched = _watched(attempt, handle)
     recheck = attempt is not None and bool(remote.settle) and not once
     told = ""
     misses = 0
@@ -73,7 +91,14 @@ async def follow_job(
         answered = False
         try:
             if not known:
-                status = await (ask or remote.session.status)(handle)
+                if group is None:
+                    status = await remote.session.status(handle)
+                else:
+                    now = remote.clock.now()
+                    patience = min(
+                        log.due - now, until(handle.deadline, now), settled - now if recheck else float("inf")
+                    )
+                    status = await group.ask(handle, known=status, patience=patience, job=watched)
             known = False
             if not (leave_end and _is_last_look(remote, status, handle)):
                 await log.follow(handle)
@@ -84,7 +109,7 @@ async def follow_job(
             answered = True
             now = remote.clock.now()
             pause = pacer.after_answer(now - began, status.not_before if status else None)
-            pause = 0.0 if ask else pause
+            pause = 0.0 if group else pause
             misses = misses + 1 if status is None else 0
             if status is not None and (words := _words(status)) != told:
                 told = words
@@ -100,11 +125,19 @@ async def follow_job(
             return Waited(Outcome.ACTIVE, handle, status, log.cursor)
         if attempt is not None and recheck and remote.clock.now() >= settled:
             recheck = False
-            kept = await remote.recheck(attempt, handle)
+            find = partial(group.find, watched) if group and watched else None
+            kept = await remote.recheck(attempt, handle, find)
             if not kept.same_job(handle):
-                handle, log = kept, Log(remote, None)
+                handle, log, status = kept, Log(remote, None), None
+                watched = _watched(attempt, handle)
                 continue
         await remote.clock.sleep(min(pause, until(handle.deadline, remote.clock.now())))
+
+
+def _watched(attempt: Attempt | None, handle: JobHandle) -> WatchedJob | None:
+    if attempt is None:
+        return None
+    return WatchedJob(handle, attempt.key, attempt.try_number, attempt.look_back)
 
 
 def _is_last_look(remote: Remote, status: JobStatus | None, handle: JobHandle) -> bool:
@@ -123,12 +156,15 @@ class Log:
     remote: Remote
     cursor: Json
     announced: bool = False
+    due: float = 0.0
 
     async def follow(self, handle: JobHandle) -> None:
         """Write what has come since the last call; nothing where the remote has no log."""
         session = self.remote.session
         if not isinstance(session, StreamsLogs):
+            self.due = float("inf")
             return
+        self.due = 0.0
         while True:
             batch = await session.logs(handle, self.cursor)
             if batch.lines and not self.announced:
@@ -139,6 +175,8 @@ class Log:
                 self.remote.line(text)
             self.cursor = batch.cursor
             if not batch.more or not batch.lines:
+                later = batch.not_before.total_seconds() if batch.not_before else 0.0
+                self.due = self.remote.clock.now() + later
                 return
 
 

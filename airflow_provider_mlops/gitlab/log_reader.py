@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from airflow_provider_mlops.errors import PermanentError, RemoteObjectNotFound
@@ -107,7 +107,7 @@ class LogReader:
         :param over: the pipeline is known to have ended: a list of jobs that says otherwise is stale.
         """
         if self._policy.jobs == "none":
-            return LogBatch((), cursor)
+            return LogBatch((), cursor, not_before=timedelta.max)
         positions: dict[str, Any] = dict(cursor) if isinstance(cursor, Mapping) else {}
         lines: list[str] = []
         jobs = await self._jobs(pipeline_id, over=over)
@@ -115,7 +115,7 @@ class LogReader:
         if not more and any(self._is_late(job, positions) for job in jobs):
             await asyncio.sleep(_LATE_WORDS)
             more = await self._read_jobs(jobs, positions, lines)
-        return LogBatch(lines, positions, more)
+        return LogBatch(lines, positions, more, timedelta(seconds=self._policy.interval))
 
     async def tail(self, job_id: int, count: int) -> list[str]:
         """The last ``count`` lines of an ended job's log; none if it cannot be read."""

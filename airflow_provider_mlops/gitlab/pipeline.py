@@ -10,7 +10,14 @@ from typing import Any, ClassVar, Self
 
 from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.errors import ConnectionIncomplete
-from airflow_provider_mlops.external_job.adapter import JobHandle, JobSession, JobStatus, Json
+from airflow_provider_mlops.external_job.adapter import (
+    FoundJob,
+    JobHandle,
+    JobSession,
+    JobStatus,
+    Json,
+    WatchedJob,
+)
 from airflow_provider_mlops.gitlab.access import GitlabAccess
 from airflow_provider_mlops.gitlab.client import open_client
 from airflow_provider_mlops.gitlab.log_reader import LogPolicy, LogReader
@@ -53,10 +60,17 @@ class PipelineAdapter:
 
     @property
     def poll_group(self) -> str:
-        """Pipelines of one connection, project and policy are asked for together."""
+        """Pipelines of one connection, project, source and policy are asked for together."""
         policy = self.policy
-        return (
-            f"{self.conn_id}|{self.request.project}|{policy.on_manual}|{policy.on_skipped}|{policy.on_retry}"
+        return "|".join(
+            (
+                self.conn_id,
+                str(self.request.project),
+                self.request.source,
+                policy.on_manual,
+                policy.on_skipped,
+                policy.on_retry,
+            )
         )
 
     def to_json(self) -> dict[str, Json]:
@@ -118,6 +132,13 @@ class PipelineAdapter:
         """States of many pipelines of the same :attr:`poll_group`, by index into ``handles``."""
         assert isinstance(session, PipelineSession)
         return await session.watch.statuses(handles)
+
+    async def find_many(
+        self, session: JobSession, wanted: Sequence[WatchedJob], watched: Sequence[WatchedJob]
+    ) -> Sequence[Sequence[FoundJob]]:
+        """Duplicates of many pipelines of the same :attr:`poll_group`."""
+        assert isinstance(session, PipelineSession)
+        return await session.search.find_many(wanted, watched)
 
 
 def _password(info: ConnectionInfo) -> str:

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
 from airflow_provider_mlops.errors import (
     ConnectionIncomplete,
@@ -29,7 +30,7 @@ from airflow_provider_mlops.external_job.adapter import (
 )
 from airflow_provider_mlops.gitlab.answers import is_missing_project
 from airflow_provider_mlops.gitlab.client import GitlabClient
-from airflow_provider_mlops.gitlab.entities import Entity, created_of, handle_of, parse_time, pipeline_id_of
+from airflow_provider_mlops.gitlab.entities import Entity, created_of, handle_of, pipeline_id_of
 from airflow_provider_mlops.gitlab.errors import OutputMissing, VariablesForbidden
 from airflow_provider_mlops.gitlab.job_key import (
     KEY_VARIABLE,
@@ -41,6 +42,7 @@ from airflow_provider_mlops.gitlab.job_key import (
 )
 from airflow_provider_mlops.gitlab.log_reader import LogReader
 from airflow_provider_mlops.gitlab.outputs import MAX_FILE, Output, find_job, read_value
+from airflow_provider_mlops.gitlab.pipeline_search import PipelineSearch
 from airflow_provider_mlops.gitlab.pipeline_status import (
     FailedJob,
     Policy,
@@ -56,9 +58,6 @@ from airflow_provider_mlops.http import redact
 
 log = logging.getLogger(__name__)
 
-#: Allowed difference between GitLab's clock and ours.
-_CLOCK_SKEW = timedelta(minutes=1)
-
 #: A pipeline may be unreadable (404) for this long after its creation: reads may go to a replica.
 _FRESH = 60.0
 
@@ -69,9 +68,6 @@ _RETRY_LAG = 15
 _EVIDENCE_LOOKS = (1.0, 2.0, 4.0, 8.0)
 
 _TAIL_LINES = 30
-
-#: Questions asked side by side.
-_AT_ONCE = 8
 
 
 class PipelineSession:
@@ -103,9 +99,9 @@ class PipelineSession:
         self._hidden = hidden
         self._require_key = require_key
         self._channel: KeyChannel | None = None
-        self._marks: dict[int, Mark | None] = {}
         self._over: set[int] = set()
         self.watch = PipelineWatch(client, self._state_of)
+        self.search = PipelineSearch(client, request.source, self._state_of)
 
     # --- starting --------------------------------------------------------------------------------
 
@@ -130,6 +126,7 @@ class PipelineSession:
                 variables_allowed=variables_allowed(project),
                 sends_variables=self._request.sends_variables,
             )
+            self.search.by_name_only = self._channel in (KeyChannel.INPUT, KeyChannel.NAME)
         return self._channel
 
     async def submit(self, key: JobKey, try_number: int) -> JobHandle:
@@ -143,6 +140,7 @@ class PipelineSession:
                 raise
             log.warning("%s; the job key goes into the pipeline's name instead", error.message)
             self._channel = channel = KeyChannel.NAME
+            self.search.by_name_only = True
             pipeline = await self._create(mark, channel)
         await self._show_mark(pipeline, mark, channel)
         return handle_of(pipeline, key.generation)
@@ -179,7 +177,7 @@ class PipelineSession:
             shown = pipeline if pipeline.get("name") else await self._client.pipeline(pipeline["id"])
             name = shown.get("name")
             # The account of a trigger token is another one, and its variables may be hidden from ours.
-            if await self._mark(shown) == mark:
+            if await self.search.mark(shown) == mark:
                 return
             if channel is KeyChannel.INPUT:
                 log.warning(
@@ -213,51 +211,7 @@ class PipelineSession:
 
     async def find(self, key: JobKey, since: datetime, *, any_epoch: bool = False) -> Sequence[FoundJob]:
         """Pipelines that carry the key, newest first."""
-        if not self._client.has_token:
-            return ()
-        created_after = (since - _CLOCK_SKEW).isoformat()
-        rows = await self._client.pipelines(source=self._request.source, created_after=created_after)
-        found = []
-        for row, mark in zip(rows, await self._marks_of(rows), strict=True):
-            if mark is None or not mark.belongs_to(key, any_epoch=any_epoch):
-                continue
-            status = await self._state_of(row)
-            created = parse_time(row["created_at"]) or since
-            found.append(
-                FoundJob(handle_of(row, mark.generation), status, mark.try_number, mark.epoch, created)
-            )
-        return sorted(found, key=lambda job: job.created_at, reverse=True)
-
-    async def _marks_of(self, rows: Sequence[Entity]) -> list[Mark | None]:
-        marks: list[Mark | None] = []
-        for start in range(0, len(rows), _AT_ONCE):
-            part = rows[start : start + _AT_ONCE]
-            # All are awaited, also when one fails: none may outlive the session.
-            answers = await asyncio.gather(*map(self._mark, part), return_exceptions=True)
-            for answer in answers:
-                if isinstance(answer, BaseException):
-                    raise answer
-                marks.append(answer)
-        return marks
-
-    async def _mark(self, row: Entity) -> Mark | None:
-        number = row["id"]
-        if mark := Mark.search(row.get("name")):
-            return mark
-        if self._channel in (KeyChannel.INPUT, KeyChannel.NAME):
-            return None
-        if number not in self._marks:
-            try:
-                variables = await self._client.variables(number)
-            except PermissionDenied:
-                # Started by another account: not ours.
-                variables = []
-            except RemoteObjectNotFound:
-                # Listed, but not readable everywhere yet.
-                return None
-            values = (variable["value"] for variable in variables if variable["key"] == KEY_VARIABLE)
-            self._marks[number] = Mark.search(next(values, None))
-        return self._marks[number]
+        return await self.search.find(key, since, any_epoch=any_epoch)
 
     # --- watching --------------------------------------------------------------------------------
 
@@ -291,7 +245,7 @@ class PipelineSession:
         except RemoteObjectNotFound:
             # Not readable yet, or deleted: the state tells which.
             return LogBatch((), cursor)
-        return LogBatch([redact(line, *self._hidden) for line in batch.lines], batch.cursor, batch.more)
+        return replace(batch, lines=[redact(line, *self._hidden) for line in batch.lines])
 
     # --- ending ----------------------------------------------------------------------------------
 

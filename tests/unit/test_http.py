@@ -16,7 +16,7 @@ from airflow_provider_mlops.errors import (
     RemoteUnavailable,
     RequestRefused,
 )
-from airflow_provider_mlops.http import LONGEST_RETRY_AFTER, redact, retry_after, status_error
+from airflow_provider_mlops.http import LONGEST_RETRY_AFTER, _tls, redact, retry_after, status_error
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,13 @@ def test_the_status_decides_whether_a_retry_makes_sense(status, kind):
 
 def test_secrets_are_replaced_but_not_every_letter():
     assert redact("token abcd1234 of a", "abcd1234", "a", None) == "token *** of a"
+
+
+def test_clients_of_a_process_share_what_they_trust(tmp_path):
+    import ssl
+
+    assert _tls(True) is _tls(True)
+    assert _tls(True).verify_mode is ssl.CERT_REQUIRED
+    assert _tls(False).verify_mode is ssl.CERT_NONE
+    with pytest.raises(FileNotFoundError):
+        _tls(str(tmp_path / "missing.pem"))

@@ -20,6 +20,7 @@ from airflow_provider_mlops.external_job.adapter import (
     Json,
     LogBatch,
     Strength,
+    WatchedJob,
 )
 
 KIND = "test.job"
@@ -58,6 +59,8 @@ class FakeRemote:
     strength: str = Strength.KEYED
     jobs: list[FakeJob] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    #: How many jobs the last search for many was told of.
+    watched: int = 0
     passwords: list[str | None] = field(default_factory=list)
     #: Errors to raise, by call, first come first served.
     errors: dict[str, list[Exception]] = field(default_factory=dict)
@@ -98,6 +101,9 @@ class FakeSession:
 
     async def find(self, key: JobKey, since: datetime, *, any_epoch: bool = False) -> Sequence[FoundJob]:
         self.remote.called("find")
+        return self.found(key, since, any_epoch=any_epoch)
+
+    def found(self, key: JobKey, since: datetime, *, any_epoch: bool) -> Sequence[FoundJob]:
         if self.remote.strength == Strength.NONE:
             return []
         return [
@@ -181,6 +187,13 @@ class GroupAdapter(FakeAdapter):
             for index, handle in enumerate(handles)
             if not session.remote.job(handle).lines
         }
+
+    async def find_many(
+        self, session: FakeSession, wanted: Sequence[WatchedJob], watched: Sequence[WatchedJob]
+    ) -> Sequence[Sequence[FoundJob]]:
+        session.remote.called("find_many")
+        session.remote.watched = len(watched)
+        return [session.found(job.key, job.since, any_epoch=True) for job in wanted]
 
 
 registry.register(KIND, "tests.unit.external_job.fake_remote:FakeAdapter")

@@ -79,7 +79,7 @@ def _plain(value: Any, now: float) -> Hashable:
         case str() | int() | None:
             return value
         case float():
-            return _time(value, now) if value > 1e9 else value
+            return _time(value, now) if 1e9 < value < float("inf") else value
         case datetime():
             return "earlier" if value <= RUN_STARTED else max(OLD, _time(value.timestamp(), now))
         case types.FunctionType():

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from airflow_provider_mlops.errors import CredentialsRejected, RemoteUnavailable
 from airflow_provider_mlops.external_job import polling
-from airflow_provider_mlops.external_job.adapter import JobKey, JobState
+from airflow_provider_mlops.external_job.adapter import JobKey, JobState, WatchedJob
+from airflow_provider_mlops.external_job.attempt import Attempt
 from airflow_provider_mlops.external_job.polling import shared_poller
 from airflow_provider_mlops.external_job.triggers import ExternalJobTrigger
 from tests.unit.external_job.fake_remote import FakeJob, GroupAdapter
@@ -86,3 +88,67 @@ def test_the_last_to_leave_closes_the_session(remote):
     asyncio.run(work())
     assert remote.calls.count("open") == 1
     assert polling._pollers == {}
+
+
+def test_a_state_that_is_no_news_wakes_nobody_before_its_time(remote):
+    fill(remote, 1, ["running"] * 6 + ["succeeded"])
+
+    async def work():
+        async with shared_poller(GroupAdapter(remote.name), no_connections, 0.01) as poller:
+            job = remote.jobs[0]
+            first = await poller.ask(job.handle)
+            asked = remote.calls.count("statuses")
+            news = await poller.ask(job.handle, known=first, patience=60)
+            rounds = remote.calls.count("statuses") - asked
+            again = await poller.ask(job.handle, known=news, patience=0.05)
+            return news.state, rounds, again.state, remote.calls.count("statuses") - asked - rounds
+
+    news, rounds, again, more = asyncio.run(work())
+    assert (news, rounds) == (JobState.SUCCEEDED, 6)
+    assert again is JobState.SUCCEEDED
+    assert 3 <= more <= 7
+
+
+def test_duplicates_of_many_jobs_are_looked_for_together(remote):
+    fill(remote, 30)
+    since = remote.jobs[0].created_at
+
+    async def work():
+        async with shared_poller(GroupAdapter(remote.name), no_connections, 0.01) as poller:
+            jobs = [WatchedJob(job.handle, job.key, 1, since) for job in remote.jobs]
+            running = await poller.ask(remote.jobs[29].handle)
+            waiting = asyncio.create_task(
+                poller.ask(remote.jobs[29].handle, known=running, patience=60, job=jobs[29])
+            )
+            found = await asyncio.gather(*[poller.find(job) for job in jobs[:29]])
+            waiting.cancel()
+            return [[job.handle.ref["number"] for job in each] for each in found]
+
+    assert asyncio.run(work()) == [[number] for number in range(1, 30)]
+    assert remote.calls.count("find_many") == 1
+    assert remote.calls.count("find") == 0
+    assert remote.watched == 1
+
+
+def test_a_trigger_leaves_the_second_look_to_the_group(remote):
+    fill(remote, 10, ["running"] * 30 + ["succeeded"])
+    now = datetime.now(UTC)
+
+    async def watch(job):
+        adapter = GroupAdapter(remote.name, settle=0.1)
+        attempt = Attempt(job.key, 1, now - timedelta(minutes=1), now - timedelta(minutes=2))
+        trigger = ExternalJobTrigger(
+            kind="test.group",
+            adapter=adapter.to_json(),
+            handle=job.handle.to_json(),
+            attempt=attempt.to_json(),
+            poll_interval=0.02,
+        )
+        return [event.payload["status"] async for event in trigger.run()]
+
+    async def everyone():
+        return await asyncio.gather(*[watch(job) for job in remote.jobs])
+
+    assert asyncio.run(everyone()) == [["ended"]] * 10
+    assert remote.calls.count("find") == 0
+    assert 1 <= remote.calls.count("find_many") <= 4
