@@ -6,6 +6,7 @@ Over a python-gitlab client; see :meth:`GitlabHook.repository`.
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -47,8 +48,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds before a commit whose answer was lost is looked for, and sent again if it is not there.
-_PAUSES = (1.0, 3.0, 9.0)
+#: Seconds before a commit whose answer was lost is looked for, and sent again if it is not there; where others
+#: moved the branch at the same moment, at most that long.
+_PAUSES = (1.0, 2.0, 4.0, 8.0)
 
 #: Commits of the branch that are looked through for the job key.
 _LOOK_BACK = 1000
@@ -194,6 +196,7 @@ class Repository:
             except RequestRefused as error:
                 self._judge(what, error, seen, branch, start_branch, actions, key, since)
                 unsure = error
+                time.sleep(pause * random.random())
             else:
                 return Commit(made["id"], made.get("web_url"), branch, made=True)
         raise SubmitUncertain(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from airflow_provider_mlops.compat import AirflowFailException
 from airflow_provider_mlops.errors import CredentialsRejected, InvalidArgument, SourceEmpty, SubmitUncertain
-from airflow_provider_mlops.gitlab.commit_plan import KEY_TRAILER
+from airflow_provider_mlops.gitlab.commit_plan import KEY_TRAILER, FileAction, FileVerb
 from airflow_provider_mlops.gitlab.errors import (
     BranchNotFound,
     BranchProtected,
@@ -29,7 +30,7 @@ VALUES = {"action": "write", "file_path": "values.yaml", "content": "image: v2\n
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_mlops.gitlab.repository._PAUSES", (0.05, 0.05, 0.05))
+    monkeypatch.setattr("airflow_provider_mlops.gitlab.repository._PAUSES", (0.05, 0.05, 0.1, 0.2))
 
 
 class CommitTask(Task):
@@ -230,25 +231,31 @@ def test_others_may_commit_other_files_at_the_same_moment(gitlab):
     assert run()["changed"]
 
 
-def test_two_tasks_on_one_branch_both_succeed(gitlab):
-    results: list[dict[str, Any]] = []
+def test_four_at_once_on_one_branch_all_succeed(gitlab):
+    made: list[str] = []
 
     def one(number: int) -> None:
-        actions = [{"action": "create", "file_path": f"f{number}", "content": str(number)}]
-        task = CommitTask(
-            {"branch": "work", "start_branch": "main", "actions": actions}, task_id=f"t{number}"
+        commit = (
+            GitlabHook()
+            .repository("mlops/demo")
+            .commit(
+                branch="work",
+                start_branch="main",
+                message=f"Add f{number}",
+                actions=[FileAction(FileVerb.CREATE, f"f{number}", b"x")],
+                key=f"af-{number:016x}",
+                since=datetime.now(UTC) - timedelta(minutes=1),
+            )
         )
-        results.append(task.attempt())
+        made.append(commit.sha)
 
     threads = [threading.Thread(target=one, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({result["sha"] for result in results}) == 4
-    assert {f"f{number}" for number in range(4)} < set(
-        gitlab.project.repository.tree(shas(gitlab, "work")[0])
-    )
+    assert set(made) == set(shas(gitlab, "work")) - set(shas(gitlab))
+    assert len(made) == 4
 
 
 @pytest.mark.parametrize(
