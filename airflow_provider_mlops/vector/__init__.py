@@ -1,7 +1,12 @@
 """Vector indexes that are never half-made. The value types that a DAG file needs; nothing heavy is imported."""
 
 from airflow_provider_mlops.vector.chunking import RecursiveChunker, WholeText
-from airflow_provider_mlops.vector.embedders import CallableEmbedder, HashEmbedder, PrecomputedVectors
+from airflow_provider_mlops.vector.embedders import (
+    CallableEmbedder,
+    HashEmbedder,
+    OnnxEmbedder,
+    PrecomputedVectors,
+)
 from airflow_provider_mlops.vector.gate import Gate
 from airflow_provider_mlops.vector.sources import Records
 from airflow_provider_mlops.vector.spec import VectorIndex
@@ -10,6 +15,7 @@ __all__ = [
     "CallableEmbedder",
     "Gate",
     "HashEmbedder",
+    "OnnxEmbedder",
     "PrecomputedVectors",
     "Records",
     "RecursiveChunker",

@@ -49,6 +49,18 @@ class VectorInvalid(PermanentError):
     remedy = "Repair the embedder, or the vectors in the source."
 
 
+class EmbedderModelMissing(PermanentError):
+    """The folder of an embedding model, or a file that it must hold, is not there; nothing was written."""
+
+    remedy = "Put model.onnx and tokenizer.json into the folder, or name the model's file."
+
+
+class EmbedderModelInvalid(PermanentError):
+    """The files of an embedding model are damaged, or are not those of a sentence embedding model; nothing was written."""
+
+    remedy = "Export the model for feature extraction, and copy all of its files again."
+
+
 class ObjectsRefused(PermanentError):
     """The store refused objects for good (type, dimension, unknown property); nothing stale was deleted."""
 

@@ -4,25 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from airflow_provider_mlops.base.hook import MlopsHook, connection_info
-from airflow_provider_mlops.compat import BaseHook
+from airflow_provider_mlops.compat import BaseHook, ObjectStoragePath
 from airflow_provider_mlops.config import artifacts
+from airflow_provider_mlops.errors import InvalidArgument
+from airflow_provider_mlops.vector.embedders import Embedder, OnnxEmbedder
+from airflow_provider_mlops.vector.embedders.model_cache import fetch_model
 from airflow_provider_mlops.vector.search import search
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores.base import Hit
 
 
 def located(index: VectorIndex) -> VectorIndex:
-    """The index with its location filled in: a LanceDB index with neither ``uri`` nor ``conn_id`` lies in the
-    folder ``vector`` below ``[mlops] artifacts``.
+    """The index with its places filled in: a LanceDB index with neither ``uri`` nor ``conn_id`` lies in the
+    folder ``vector`` below ``[mlops] artifacts``; the embedder's model lies on this disk.
 
-    :raises InvalidArgument: it would have to, and that option is not set.
+    :raises InvalidArgument: one of them would have to lie below that option, and it is not set; or nothing here
+        reads the model's kind of URI.
+    :raises EmbedderModelMissing, RemoteUnavailable, StorageUnwritable: the model cannot be fetched.
     """
     if index.backend == "lancedb" and not index.uri and not index.conn_id:
-        return replace(index, uri=artifacts("vector"))
-    return index
+        index = replace(index, uri=artifacts("vector"))
+    return replace(index, embedder=_with_local_model(index.embedder))
+
+
+def _with_local_model(embedder: Embedder) -> Embedder:
+    if not isinstance(embedder, OnnxEmbedder):
+        return embedder
+    place = embedder.model
+    if not urlsplit(place).scheme and not Path(place).is_absolute():
+        place = artifacts("models", place)
+    parts = urlsplit(place)
+    if parts.scheme in ("", "file"):
+        folder = Path(unquote(parts.path) if parts.scheme else place)
+    else:
+        try:
+            folder = fetch_model(ObjectStoragePath(place), embedder.file)
+        except (ImportError, ValueError) as error:
+            raise InvalidArgument(
+                f"OnnxEmbedder: {place!r} cannot be reached: {error}",
+                next_step="Install the Airflow provider for this kind of URI, or name another place.",
+            ) from error
+    return replace(embedder, model=str(folder))
 
 
 class LanceHook(MlopsHook):

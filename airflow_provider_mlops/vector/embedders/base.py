@@ -16,7 +16,7 @@ class Embedder(Protocol):
 
     @property
     def dimension(self) -> int:
-        """Length of every vector."""
+        """Length of every vector. Asked before anything is written, so what is wrong with a model shows here."""
 
     def identity(self) -> Mapping[str, Any]:
         """JSON object that says all that the vectors depend on; part of the index's fingerprint and of cache keys."""
