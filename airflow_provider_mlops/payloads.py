@@ -29,8 +29,9 @@ class JobPayload(Payload):
 class GitlabPipelinePayload(JobPayload):
     """``kind="gitlab.pipeline"``. Named outputs are further top-level keys of their own.
 
-    ``status`` is GitLab's own word; ``warnings`` names failed jobs that were allowed to fail; ``tests`` holds
-    the totals of the JUnit reports. What only a finished pipeline has is ``None`` before.
+    ``status`` is GitLab's own word; ``jobs`` counts the jobs by their state; ``warnings`` names failed jobs that
+    were allowed to fail; ``tests`` holds the totals of the JUnit reports. Downstream pipelines that the pipeline
+    waits for are included. What only a finished pipeline has is ``None`` or empty before.
     """
 
     status: str
@@ -40,6 +41,7 @@ class GitlabPipelinePayload(JobPayload):
     ref: str
     sha: str | None
     duration: float | None
+    jobs: dict[str, int]
     warnings: list[str]
     tests: dict[str, int] | None
 

@@ -47,6 +47,14 @@ class GitlabClient:
         self._project = f"projects/{path}"
         self._label = f"GitLab project {str(project)!r}"
         self._windows_supported: bool | None = None
+        self._trigger_jobs = "trigger_jobs"
+
+    def elsewhere(self, project_id: int) -> GitlabClient:
+        """A client for another project of the same server, which lives as long as this one."""
+        other = GitlabClient(self._http, self._access, project_id, str(project_id))
+        other._windows_supported = self._windows_supported
+        other._trigger_jobs = self._trigger_jobs
+        return other
 
     @property
     def has_token(self) -> bool:
@@ -90,9 +98,13 @@ class GitlabClient:
     async def trigger_jobs(self, pipeline_id: int) -> list[Entity]:
         """Jobs that start other pipelines; ``bridges`` until GitLab 19.1."""
         try:
-            return await self._list(f"pipelines/{pipeline_id}/trigger_jobs", {}, 5)
+            return await self._list(f"pipelines/{pipeline_id}/{self._trigger_jobs}", {}, 5)
         except RemoteObjectNotFound:
-            return await self._list(f"pipelines/{pipeline_id}/bridges", {}, 5)
+            if self._trigger_jobs == "bridges":
+                raise
+            rows = await self._list(f"pipelines/{pipeline_id}/bridges", {}, 5)
+            self._trigger_jobs = "bridges"
+            return rows
 
     async def test_summary(self, pipeline_id: int) -> Entity:
         """Totals of the JUnit reports of a pipeline."""
@@ -162,9 +174,34 @@ class GitlabClient:
         """Cancel a pipeline and its children; says nothing if it is over already."""
         await self._act("POST", f"pipelines/{pipeline_id}/cancel")
 
+    async def force_cancel(self, job_id: int) -> None:
+        """End a job that hangs in ``canceling``.
+
+        :raises PermissionDenied: the account may not; GitLab asks for the role Maintainer.
+        """
+        await self._act("POST", f"jobs/{job_id}/cancel?force=true")
+
     async def retry(self, pipeline_id: int) -> None:
         """Run the failed and cancelled jobs of a pipeline again, in the same pipeline."""
         await self._act("POST", f"pipelines/{pipeline_id}/retry")
+
+    async def retry_job(self, job_id: int) -> None:
+        """Run one job again; a trigger job starts a new downstream pipeline."""
+        await self._act("POST", f"jobs/{job_id}/retry")
+
+    async def play(self, job_id: int, variables: Mapping[str, str], inputs: Mapping[str, Any]) -> None:
+        """Start a manual job.
+
+        :raises RequestRefused: it is not manual (any more).
+        """
+        body: Entity = {}
+        if variables:
+            body["job_variables_attributes"] = [
+                {"key": key, "value": value} for key, value in variables.items()
+            ]
+        if inputs:
+            body["job_inputs"] = dict(inputs)
+        await self._act("POST", f"jobs/{job_id}/play", body)
 
     # --- transport -------------------------------------------------------------------------------
 

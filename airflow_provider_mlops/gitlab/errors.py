@@ -47,6 +47,12 @@ class PipelineSkipped(PermanentError):
     remedy = "Look for [skip ci] in the commit and at the workflow rules, or set on_skipped."
 
 
+class ManualJobUnknown(InvalidArgument):
+    """``on_manual`` names a job that the pipeline does not have; the pipeline was cancelled."""
+
+    remedy = "Correct the name, or look at the job's rules."
+
+
 class PipelineEmpty(RequestRefused):
     """No pipeline was created, because no job would run in it."""
 

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
-from airflow_provider_mlops.errors import PermanentError, RemoteObjectNotFound
+from airflow_provider_mlops.errors import PermanentError, PermissionDenied, RemoteObjectNotFound
 from airflow_provider_mlops.external_job.adapter import Json, LogBatch
 from airflow_provider_mlops.gitlab.client import LOG_WINDOW, GitlabClient
+from airflow_provider_mlops.gitlab.downstream import Downstream, Node
 from airflow_provider_mlops.gitlab.entities import Entity, parse_time
 from airflow_provider_mlops.gitlab.log_text import (
     TAIL,
@@ -21,6 +22,7 @@ from airflow_provider_mlops.gitlab.log_text import (
     render,
     take_lines,
 )
+from airflow_provider_mlops.gitlab.options import GitlabLogs
 from airflow_provider_mlops.gitlab.pipeline_status import COMPLETE
 
 #: How far around the expected place a moved log is searched.
@@ -44,29 +46,18 @@ _WITHOUT_LOG = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LogPolicy:
-    """Which job logs go to the task log.
+def wants(logs: GitlabLogs, job: Mapping[str, Any], label: str) -> bool:
+    """Whether the log of this job is shown at all.
 
-    :param jobs: ``all``, ``failed`` (when they have ended), ``none``, or names of jobs.
-    :param interval: seconds between two looks at a running job's log. GitLab's runners send a log that
-        nobody views only every 15 to 60 seconds; looking more often shows nothing new.
-    :param max_bytes: per job; the rest is left to GitLab's page.
+    :param label: the job's name, behind those of the trigger jobs that lead to it.
     """
-
-    jobs: Literal["all", "failed", "none"] | Sequence[str] = "all"
-    interval: float = 15.0
-    max_bytes: int = 4 << 20
-
-    def wants(self, job: Mapping[str, Any]) -> bool:
-        """Whether this job's log is shown at all."""
-        if job["status"] in _WITHOUT_LOG or not job.get("started_at"):
-            return False
-        if self.jobs == "failed":
-            return str(job["status"]) == "failed"
-        if isinstance(self.jobs, str):
-            return self.jobs == "all"
-        return job["name"] in self.jobs
+    if job["status"] in _WITHOUT_LOG or not job.get("started_at"):
+        return False
+    if logs.jobs == "failed":
+        return str(job["status"]) == "failed"
+    if isinstance(logs.jobs, str):
+        return logs.jobs == "all"
+    return job["name"] in logs.jobs or label in logs.jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +78,21 @@ class _Unread:
 class LogReader:
     """Reads on from a cursor that holds the position in every job's log.
 
+    :param downstream: finds the pipelines whose logs are shown too.
     :param now: monotonic seconds.
     """
 
     def __init__(
-        self, client: GitlabClient, policy: LogPolicy, *, now: Callable[[], float] = time.monotonic
+        self,
+        client: GitlabClient,
+        policy: GitlabLogs,
+        downstream: Downstream,
+        *,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._policy = policy
+        self._downstream = downstream
         self._now = now
         self._due: dict[int, float] = {}
         self._left: dict[int, bytes] = {}
@@ -110,19 +108,22 @@ class LogReader:
             return LogBatch((), cursor, not_before=timedelta.max)
         positions: dict[str, Any] = dict(cursor) if isinstance(cursor, Mapping) else {}
         lines: list[str] = []
-        jobs = await self._jobs(pipeline_id, over=over)
+        jobs = await self._all_jobs(pipeline_id, over=over)
         more = await self._read_jobs(jobs, positions, lines)
-        if not more and any(self._is_late(job, positions) for job in jobs):
+        if not more and any(self._is_late(job, positions) for _, job in jobs):
             await asyncio.sleep(_LATE_WORDS)
             more = await self._read_jobs(jobs, positions, lines)
         return LogBatch(lines, positions, more, timedelta(seconds=self._policy.interval))
 
-    async def tail(self, job_id: int, count: int) -> list[str]:
-        """The last ``count`` lines of an ended job's log; none if it cannot be read."""
+    async def tail(self, client: GitlabClient, job_id: int, count: int) -> list[str]:
+        """The last ``count`` lines of an ended job's log; none if it cannot be read.
+
+        :param client: of the job's project.
+        """
         data, offset = b"", 0
         try:
             while offset < self._policy.max_bytes:
-                part = await self._client.log(job_id, offset, LOG_WINDOW)
+                part = await client.log(job_id, offset, LOG_WINDOW)
                 data, offset = (data + part)[-2 * LOG_WINDOW :], offset + len(part)
                 if len(part) < LOG_WINDOW:
                     break
@@ -132,31 +133,45 @@ class LogReader:
         words = [line.strip() for line in shown if not line.startswith("::")]
         return [line for line in words if line][-count:]
 
-    async def _jobs(self, pipeline_id: int, *, over: bool) -> list[Entity]:
+    async def _all_jobs(self, pipeline_id: int, *, over: bool) -> list[tuple[Node, Entity]]:
+        root = Node(self._client, pipeline_id)
+        jobs = await self._jobs(root, over=over)
+        found = [(root, job) for job in jobs]
+        for node in await self._downstream.below(root, jobs, over=over):
+            try:
+                found += [(node, job) for job in await self._jobs(node, over=over)]
+            except (RemoteObjectNotFound, PermissionDenied) as error:
+                self._downstream.hide(node, error)
+        return found
+
+    async def _jobs(self, node: Node, *, over: bool) -> list[Entity]:
+        pipeline_id = node.pipeline_id
         at, jobs = self._listed.get(pipeline_id, (float("-inf"), []))
         if self._now() - at < _LIST_AGE and (not over or _at_rest(jobs)):
             return jobs
         for _ in range(_STALE_LOOKS):
-            jobs = sorted(await self._client.jobs(pipeline_id, retried=True), key=lambda job: int(job["id"]))
+            jobs = sorted(await node.client.jobs(pipeline_id, retried=True), key=lambda job: int(job["id"]))
             if not over or _at_rest(jobs):
                 break
             await asyncio.sleep(1.0)
         self._listed[pipeline_id] = (self._now(), jobs)
         return jobs
 
-    async def _read_jobs(self, jobs: Sequence[Entity], positions: dict[str, Any], lines: list[str]) -> bool:
+    async def _read_jobs(
+        self, jobs: Sequence[tuple[Node, Entity]], positions: dict[str, Any], lines: list[str]
+    ) -> bool:
         windows = 0
-        for job in jobs:
+        for node, job in jobs:
             position = _position(job, positions)
             due = job["status"] in COMPLETE or self._now() >= self._due.get(job["id"], float("-inf"))
-            if not self._policy.wants(job) or position.done or not due:
+            if position.done or not due or not wants(self._policy, job, node.label(job["name"])):
                 continue
             more = True
             while more:
                 if windows >= _WINDOWS:
                     return True
                 windows += 1
-                new, position, more = await self._read_on(job, position)
+                new, position, more = await self._read_on(node, job, position)
                 lines += new
                 positions[str(job["id"])] = position.to_json()
             self._due[job["id"]] = self._now() + self._policy.interval
@@ -165,10 +180,12 @@ class LogReader:
     def _is_late(self, job: Entity, positions: Mapping[str, Any]) -> bool:
         return job["id"] in self._late_since and not _position(job, positions).done
 
-    async def _read_on(self, job: Entity, position: LogPosition) -> tuple[list[str], LogPosition, bool]:
-        prefix = f"[{job['stage']}/{job['name']}]"
+    async def _read_on(
+        self, node: Node, job: Entity, position: LogPosition
+    ) -> tuple[list[str], LogPosition, bool]:
+        prefix = f"[{node.label(job['stage'] + '/' + job['name'])}]"
         try:
-            unread = await self._unread(job, position, prefix)
+            unread = await self._unread(node.client, job, position, prefix)
         except PermanentError as error:
             if isinstance(error, RemoteObjectNotFound) and job["status"] not in COMPLETE:
                 return [], position, False
@@ -199,20 +216,20 @@ class LogReader:
             return False
         return self._now() - self._late_since.setdefault(job["id"], self._now()) < _LATE_WORDS
 
-    async def _unread(self, job: Entity, position: LogPosition, prefix: str) -> _Unread:
-        window = await self._client.log(job["id"], position.start, LOG_WINDOW + position.tail)
+    async def _unread(self, client: GitlabClient, job: Entity, position: LogPosition, prefix: str) -> _Unread:
+        window = await client.log(job["id"], position.start, LOG_WINDOW + position.tail)
         place = find_continuation(window[: position.tail], position, position.tail)
         if place is not None:
             return _Unread(window[place:], window[:place], position)
         if not window and job.get("erased_at"):
             return _Unread(b"", b"", position)
         start = max(position.start - _SEARCH, 0)
-        window = await self._client.log(job["id"], start, LOG_WINDOW + 2 * _SEARCH)
+        window = await client.log(job["id"], start, LOG_WINDOW + 2 * _SEARCH)
         place = find_continuation(window[: 2 * _SEARCH + TAIL], position, position.offset - start)
         if place is not None:
             moved = replace(position, offset=start + place)
             return _Unread(window[place : place + LOG_WINDOW], window[max(place - TAIL, 0) : place], moved)
-        window = await self._client.log(job["id"], 0, LOG_WINDOW)
+        window = await client.log(job["id"], 0, LOG_WINDOW)
         note = f"{prefix} GitLab has rewritten this log; it is repeated from its start"
         return _Unread(window, b"", LogPosition(), (note,))
 

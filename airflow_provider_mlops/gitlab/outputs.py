@@ -5,7 +5,8 @@ An output is written ``"job:path"`` or ``"job:path#/json/pointer"``:
 * ``publish:image.json``: the whole JSON file as a value;
 * ``publish:image.json#/digest``: a value inside it (RFC 6901);
 * ``build:build.env``: a dotenv file as an object of texts; ``build:build.env#/TAG``: one of them;
-* ``test:summary.txt``: any other small file as text, without the line break at its end.
+* ``test:summary.txt``: any other small file as text, without the line break at its end;
+* ``deploy > publish:image.json``: a file of job ``publish`` in the pipeline that trigger job ``deploy`` has started.
 
 A job name may hold colons (``build:linux:image.json`` is job ``build:linux``).
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from airflow_provider_mlops.external_job.adapter import Json
@@ -94,19 +95,21 @@ def parse_outputs(outputs: Mapping[str, str] | None) -> tuple[Output, ...]:
     return tuple(Output.parse(name, source) for name, source in (outputs or {}).items())
 
 
-def find_job(output: Output, ids_by_name: Mapping[str, int]) -> int:
-    """Id of the job that keeps the output's file.
+def find_job(output: Output, names: Collection[str]) -> str:
+    """The name, among ``names``, of the job that keeps the output's file.
 
-    :param ids_by_name: latest job of each name in the pipeline.
+    :param names: the pipeline's jobs; those of downstream pipelines stand behind their trigger jobs.
     :raises OutputMissing: no job of that name ran.
     """
-    if output.job not in ids_by_name:
-        known = ", ".join(sorted(ids_by_name)[:20]) or "none"
-        raise OutputMissing(
-            f"Output {output.name!r} ({output}): the pipeline has no job {output.job!r}; its jobs are: {known}",
-            next_step="Check the job's name and its rules.",
-        )
-    return ids_by_name[output.job]
+    for name in (output.job, " > ".join(part.strip() for part in output.job.split(">"))):
+        if name in names:
+            return name
+    known = ", ".join(sorted(names)[:20]) or "none"
+    below = " Pipelines that their trigger job does not wait for (strategy: depend) are not looked at."
+    raise OutputMissing(
+        f"Output {output.name!r} ({output}): the pipeline has no job {output.job!r}; its jobs are: {known}",
+        next_step="Check the job's name and its rules." + (below if ">" in output.job else ""),
+    )
 
 
 def read_value(output: Output, content: bytes) -> Json:
@@ -134,7 +137,9 @@ def read_value(output: Output, content: bytes) -> Json:
         value = text.removesuffix("\n").removesuffix("\r")
     value = _at(value, output.pointer, label)
     if len(json.dumps(value, ensure_ascii=False).encode()) > MAX_VALUE:
-        raise OutputUnreadable(f"{label}: the value is larger than {MAX_VALUE} bytes", next_step=_BY_URI)
+        raise OutputUnreadable(
+            f"{label}: the value is larger than {MAX_VALUE} bytes, which an XCom may have", next_step=_BY_URI
+        )
     return value
 
 
@@ -161,8 +166,20 @@ def _at(value: Json, pointer: str, label: str) -> Json:
         elif isinstance(value, Sequence) and not isinstance(value, str) and _is_index(step, len(value)):
             value = value[int(step)]
         else:
-            raise OutputMissing(f"{label}: the file has nothing at {pointer!r} (no {step!r})")
+            raise OutputMissing(
+                f"{label}: the file has nothing at {pointer!r} (no {step!r}); there {_what_is_there(value)}",
+                next_step="Correct the pointer, or what the job writes into the file.",
+            )
     return value
+
+
+def _what_is_there(value: Json) -> str:
+    """Names, not values: they may be long, or secret."""
+    if isinstance(value, Mapping):
+        return f"are: {', '.join(map(repr, sorted(value)[:20]))}" if value else "is an empty object"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"is a list of {len(value)}"
+    return f"is a value of type {type(value).__name__}"
 
 
 def _is_index(step: str, length: int) -> bool:

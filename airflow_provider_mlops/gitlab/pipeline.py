@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,7 @@ from airflow_provider_mlops.external_job.adapter import (
 )
 from airflow_provider_mlops.gitlab.access import GitlabAccess
 from airflow_provider_mlops.gitlab.client import open_client
-from airflow_provider_mlops.gitlab.log_reader import LogPolicy, LogReader
+from airflow_provider_mlops.gitlab.options import GitlabLogs
 from airflow_provider_mlops.gitlab.outputs import parse_outputs
 from airflow_provider_mlops.gitlab.pipeline_session import PipelineSession
 from airflow_provider_mlops.gitlab.pipeline_status import Policy
@@ -44,7 +45,7 @@ class PipelineAdapter:
     conn_id: str
     request: PipelineRequest
     policy: Policy = field(default_factory=Policy)
-    log: LogPolicy = field(default_factory=LogPolicy)
+    log: GitlabLogs = field(default_factory=GitlabLogs)
     outputs: Mapping[str, str] = field(default_factory=dict)
     require_key: bool = False
 
@@ -61,17 +62,8 @@ class PipelineAdapter:
     @property
     def poll_group(self) -> str:
         """Pipelines of one connection, project, source and policy are asked for together."""
-        policy = self.policy
-        return "|".join(
-            (
-                self.conn_id,
-                str(self.request.project),
-                self.request.source,
-                policy.on_manual,
-                policy.on_skipped,
-                policy.on_retry,
-            )
-        )
+        policy = json.dumps(self.policy.to_json(), sort_keys=True)
+        return f"{self.conn_id}|{self.request.project}|{self.request.source}|{policy}"
 
     def to_json(self) -> dict[str, Json]:
         """As JSON, for trigger rows."""
@@ -79,7 +71,7 @@ class PipelineAdapter:
         return {
             "conn_id": self.conn_id,
             "request": self.request.to_json(),
-            "policy": asdict(self.policy),
+            "policy": self.policy.to_json(),
             "log": {**asdict(self.log), "jobs": jobs if isinstance(jobs, str) else list(jobs)},
             "outputs": dict(self.outputs),
             "require_key": self.require_key,
@@ -91,8 +83,8 @@ class PipelineAdapter:
         return cls(
             conn_id=data["conn_id"],
             request=PipelineRequest.from_json(data["request"]),
-            policy=Policy(**data["policy"]),
-            log=LogPolicy(**data["log"]),
+            policy=Policy.from_json(data["policy"]),
+            log=GitlabLogs(**data["log"]),
             outputs=data["outputs"],
             require_key=data["require_key"],
         )
@@ -119,7 +111,7 @@ class PipelineAdapter:
                 client,
                 self.request,
                 self.policy,
-                LogReader(client, self.log),
+                self.log,
                 parse_outputs(self.outputs),
                 secret_values=secrets,
                 hidden=(*access.secrets, *secrets.values()),

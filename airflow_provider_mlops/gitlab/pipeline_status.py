@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 from airflow_provider_mlops.errors import JobBlocked, JobCancelled, MlopsError, TemporaryError
-from airflow_provider_mlops.external_job.adapter import JobState, JobStatus
+from airflow_provider_mlops.external_job.adapter import JobState, JobStatus, Json
 from airflow_provider_mlops.gitlab.errors import (
     NO_CAPACITY_DELAY,
     PipelineFailed,
@@ -15,7 +15,7 @@ from airflow_provider_mlops.gitlab.errors import (
     PipelineInfrastructureFailed,
     PipelineSkipped,
 )
-from airflow_provider_mlops.gitlab.failure_reasons import FailureClass, classify_all
+from airflow_provider_mlops.gitlab.failure_reasons import FAILURE_REASONS, FailureClass, classify_all
 
 #: GitLab's words for pipelines and jobs; any other is taken for running.
 STATES: Mapping[str, JobState] = {
@@ -38,25 +38,62 @@ STATES: Mapping[str, JobState] = {
 #: Words after which a job or pipeline changes only if somebody runs it again.
 COMPLETE = frozenset({"success", "failed", "canceled", "skipped"})
 
-OnManual = Literal["fail", "wait", "succeed"]
-OnSkipped = Literal["fail", "skip", "succeed"]
-OnRetry = Literal["auto", "reattach", "retry_failed", "new"]
+
+@dataclass(frozen=True, slots=True)
+class PlayedJob:
+    """A manual job that the author wants started.
+
+    :param name: the job's name, behind those of the trigger jobs that lead to it (``"deploy > approve"``).
+    :param variables: job variables, as texts.
+    :param inputs: job inputs.
+    """
+
+    name: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the author wants of outcomes that are neither plain success nor plain failure.
 
-    :param on_manual: a pipeline that waits for a person fails the task, is waited for, or counts as success.
-    :param on_skipped: a skipped pipeline fails the task, skips it, or counts as success.
+    :param on_manual: a pipeline that waits for a person fails the task (``fail``), is waited for (``wait``), or
+        counts as success (``succeed``).
+    :param on_skipped: a skipped pipeline fails the task (``fail``), skips it (``skip``), or counts as success
+        (``succeed``).
     :param on_retry: what a failure means for the next try of the task: ``auto`` retries the failed jobs in
         place after infrastructure failures and gives up after others; ``retry_failed`` retries them after any
         failure; ``new`` starts another pipeline after any failure; ``reattach`` never starts anything again.
+    :param plays: manual jobs that are started.
+    :param retry_timeouts: ``auto`` counts timeouts as infrastructure.
+    :param retry_reasons: further failure reasons that ``auto`` counts as infrastructure.
+    :param allow_warnings: jobs that may fail do not fail the task.
+    :param depth: levels of downstream pipelines that are followed; 0 for none.
+    :param limit: at most this many downstream pipelines.
+    :param force_cancel: end jobs that hang after a cancel of ours.
     """
 
-    on_manual: OnManual = "fail"
-    on_skipped: OnSkipped = "fail"
-    on_retry: OnRetry = "auto"
+    on_manual: str = "fail"
+    on_skipped: str = "fail"
+    on_retry: str = "auto"
+    plays: Sequence[PlayedJob] = ()
+    retry_timeouts: bool = False
+    retry_reasons: Sequence[str] = ()
+    allow_warnings: bool = True
+    depth: int = 3
+    limit: int = 50
+    force_cancel: bool = False
+
+    def to_json(self) -> dict[str, Json]:
+        """As JSON, for trigger rows."""
+        plays: list[Json] = [asdict(play) for play in self.plays]
+        return {**asdict(self), "plays": plays, "retry_reasons": list(self.retry_reasons)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The reverse of :meth:`to_json`."""
+        plays = tuple(PlayedJob(**play) for play in data["plays"])
+        return cls(**{**data, "plays": plays, "retry_reasons": tuple(data["retry_reasons"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +101,7 @@ class FailedJob:
     """One job that made its pipeline fail.
 
     :param reason: GitLab's ``failure_reason``.
+    :param path: names of the trigger jobs that lead to its pipeline, if that is a downstream one.
     """
 
     id: int
@@ -71,35 +109,42 @@ class FailedJob:
     stage: str
     reason: str | None
     url: str | None
+    path: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.stage}/{self.name} ({self.reason or 'unknown_failure'})"
+        where = " > ".join([*self.path, f"{self.stage}/{self.name}"])
+        return f"{where} ({self.reason or 'unknown_failure'})"
 
 
-def failed_jobs(jobs: Sequence[Mapping[str, Any]]) -> list[FailedJob]:
-    """The jobs that made the pipeline fail (not those that may fail)."""
-    return [_failed(job) for job in jobs if job["status"] == "failed" and not job.get("allow_failure")]
+def counts_as_failed(job: Mapping[str, Any]) -> bool:
+    """Whether the job made its pipeline fail (one that may fail did not)."""
+    return job["status"] == "failed" and not job.get("allow_failure")
 
 
-def warnings(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Jobs that failed and may."""
-    return [str(_failed(job)) for job in jobs if job["status"] == "failed" and job.get("allow_failure")]
+def is_warning(job: Mapping[str, Any]) -> bool:
+    """Whether the job failed and may."""
+    return job["status"] == "failed" and bool(job.get("allow_failure"))
 
 
-def _failed(job: Mapping[str, Any]) -> FailedJob:
+def failed_job(job: Mapping[str, Any], path: tuple[str, ...] = ()) -> FailedJob:
+    """What is told of a failed job.
+
+    :param path: names of the trigger jobs that lead to its pipeline.
+    """
     reason = job.get("failure_reason")
     downstream = job.get("downstream_pipeline") or {}
     if reason in (None, "unknown_failure") and downstream.get("status") == "failed":
         # A trigger job with strategy:depend has no reason of its own.
         reason = "script_failure"
-    return FailedJob(job["id"], job["name"], job.get("stage") or "", reason, job.get("web_url"))
+    return FailedJob(job["id"], job["name"], job.get("stage") or "", reason, job.get("web_url"), path)
 
 
 def status_of(pipeline: Mapping[str, Any], failed: Sequence[FailedJob], policy: Policy) -> JobStatus:
     """The engine's view of a pipeline.
 
     :param pipeline: GitLab's entity.
-    :param failed: its failed jobs; only looked at if it has failed.
+    :param failed: the jobs that failed it; of one that GitLab calls successful, those that were allowed to fail
+        but are not accepted.
     """
     word = str(pipeline["status"])
     state = STATES.get(word, JobState.RUNNING)
@@ -115,6 +160,8 @@ def status_of(pipeline: Mapping[str, Any], failed: Sequence[FailedJob], policy: 
         return JobStatus(
             JobState.SUCCEEDED if accepted else JobState.FAILED, word, detail, permanent=not accepted
         )
+    if word == "success" and failed:
+        state = JobState.FAILED
     if state is not JobState.FAILED:
         return JobStatus(state, word, detail)
     if failed:
@@ -133,11 +180,15 @@ def _may_retry(pipeline: Mapping[str, Any], failed: Sequence[FailedJob], policy:
     if policy.on_retry == "auto":
         if pipeline.get("yaml_errors"):
             return False
-        return classify_all(job.reason for job in failed) in (
-            FailureClass.INFRASTRUCTURE,
-            FailureClass.CAPACITY,
-        )
+        return _class_of(failed, policy) in (FailureClass.INFRASTRUCTURE, FailureClass.CAPACITY)
     return policy.on_retry in ("retry_failed", "new")
+
+
+def _class_of(failed: Sequence[FailedJob], policy: Policy) -> FailureClass:
+    accepted = frozenset(policy.retry_reasons)
+    if policy.retry_timeouts:
+        accepted |= {reason for reason, kind in FAILURE_REASONS.items() if kind is FailureClass.TIMEOUT}
+    return classify_all(job.reason for job in failed if (job.reason or "unknown_failure") not in accepted)
 
 
 def failure_of(
@@ -147,18 +198,26 @@ def failure_of(
     policy: Policy,
     *,
     log_tail: Sequence[str] = (),
+    manual: Sequence[str] = (),
 ) -> MlopsError:
     """The typed error for a pipeline that did not succeed.
 
     :param label: names project and pipeline.
     :param log_tail: last lines of the first failed job's log.
+    :param manual: names of the manual jobs that it waits for.
     """
     word = str(pipeline["status"])
     fields: dict[str, Any] = {
         "pipeline_id": pipeline["id"],
         "status": word,
         "jobs": [
-            {"id": job.id, "name": job.name, "stage": job.stage, "reason": job.reason, "url": job.url}
+            {
+                "id": job.id,
+                "name": " > ".join([*job.path, job.name]),
+                "stage": job.stage,
+                "reason": job.reason,
+                "url": job.url,
+            }
             for job in failed
         ],
     }
@@ -167,8 +226,9 @@ def failure_of(
         return JobCancelled(f"{label} was cancelled in GitLab", url=url, **fields)
     if word == "manual":
         return JobBlocked(
-            f"{label} waits for a manual job",
-            next_step="Set on_manual='wait' to wait for a person, or on_manual='succeed' to accept this.",
+            f"{label} waits for a manual job" + (f" ({', '.join(manual)})" if manual else ""),
+            next_step="Set on_manual='wait' to wait for a person, on_manual=Play(...) to start it, or "
+            "on_manual='succeed' to accept this.",
             url=url,
             **fields,
         )
@@ -179,7 +239,8 @@ def failure_of(
     )
     if len(failed) > 5:
         cause = f"{cause} and {len(failed) - 5} more"
-    message = f"{label} failed: {cause}"
+    verb = "passed with warnings, which are not allowed" if word == "success" else "failed"
+    message = f"{label} {verb}: {cause}"
     fields["log_tail"] = list(log_tail)
     first_url = failed[0].url if failed else url
     error: MlopsError
@@ -189,16 +250,8 @@ def failure_of(
         kind: type[TemporaryError] = (
             PipelineInfrastructureFailed if policy.on_retry == "auto" else PipelineFailedRetryable
         )
-        capacity = classify_all(job.reason for job in failed) is FailureClass.CAPACITY
+        capacity = _class_of(failed, policy) is FailureClass.CAPACITY
         error = kind(message, delay=NO_CAPACITY_DELAY if capacity else None, url=first_url or url, **fields)
     if log_tail and failed:
-        error.add_note(f"End of the log of {failed[0].stage}/{failed[0].name}:\n" + "\n".join(log_tail))
+        error.add_note(f"End of the log of {str(failed[0]).rpartition(' (')[0]}:\n" + "\n".join(log_tail))
     return error
-
-
-def latest(jobs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Id of the latest job of each name."""
-    ids: dict[str, int] = {}
-    for job in jobs:
-        ids[job["name"]] = max(job["id"], ids.get(job["name"], 0))
-    return ids

@@ -13,6 +13,9 @@ from airflow_provider_mlops.gitlab.entities import Entity, created_of, parse_tim
 #: Changes may be listed this late, or carry a time of another clock.
 _OVERLAP = timedelta(minutes=1)
 
+#: A pipeline that has run for this long without a change is looked at with those below it.
+_STILL = timedelta(minutes=1)
+
 #: Pipelines looked at one by one in a round: those not seen yet, and the one not looked at for longest, in
 #: case its change was never listed.
 _SINGLE_LOOKS = 5
@@ -23,11 +26,18 @@ class PipelineWatch:
     """Keeps the last known entity of every watched pipeline of one project.
 
     :param state_of: turns an entity into the engine's state.
+    :param deep_state_of: the same, with a look at the pipelines below it.
     """
 
-    def __init__(self, client: GitlabClient, state_of: Callable[[Entity], Awaitable[JobStatus]]) -> None:
+    def __init__(
+        self,
+        client: GitlabClient,
+        state_of: Callable[[Entity], Awaitable[JobStatus]],
+        deep_state_of: Callable[[Entity], Awaitable[JobStatus]],
+    ) -> None:
         self._client = client
         self._state_of = state_of
+        self._deep_state_of = deep_state_of
         self._seen: dict[int, Entity] = {}
         self._states: dict[int, tuple[str, JobStatus]] = {}
         self._changed_until: datetime | None = None
@@ -75,16 +85,29 @@ class PipelineWatch:
         for pipeline_id in (*unseen, *oldest):
             self._seen.pop(pipeline_id, None)
             try:
-                self._seen[pipeline_id] = await self._client.pipeline(pipeline_id)
+                entity = self._seen[pipeline_id] = await self._client.pipeline(pipeline_id)
             except RemoteObjectNotFound:
                 gone.add(pipeline_id)
+                continue
+            if pipeline_id in oldest and _stands_still(entity):
+                # What waits below a running pipeline changes nothing about itself that a list would show.
+                self._states[pipeline_id] = (_version(entity), await self._deep_state_of(entity))
         return gone
 
     async def _state(self, entity: Entity) -> JobStatus:
         # A failed pipeline's jobs are asked for once, not in every round.
         known = self._states.get(entity["id"])
-        version = f"{entity['status']} {entity.get('updated_at')}"
+        version = _version(entity)
         if known is None or known[0] != version:
             known = (version, await self._state_of(entity))
             self._states[entity["id"]] = known
         return known[1]
+
+
+def _version(entity: Entity) -> str:
+    return f"{entity['status']} {entity.get('updated_at')}"
+
+
+def _stands_still(entity: Entity) -> bool:
+    updated = parse_time(entity.get("updated_at"))
+    return entity["status"] == "running" and (updated is None or datetime.now(UTC) - updated > _STILL)

@@ -111,7 +111,7 @@ class PipelineRequest:
         return cls(
             project=project,
             ref=ref,
-            inputs={name: _json_value(f"inputs[{name!r}]", value) for name, value in given.items()},
+            inputs={name: json_value(f"inputs[{name!r}]", value) for name, value in given.items()},
             variables=[
                 *(_variable(name, value, "env_var") for name, value in plain.items()),
                 *(_variable(name, value, "file") for name, value in files.items()),
@@ -122,7 +122,12 @@ class PipelineRequest:
         )
 
 
-def _json_value(label: str, value: Any) -> Json:
+def json_value(label: str, value: Any) -> Json:
+    """The value of an input, as GitLab takes it.
+
+    :param label: names it in messages.
+    :raises InvalidArgument: an object, ``None``, or nothing that JSON knows.
+    """
     try:
         decoded: Json = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from airflow_provider_mlops.base.operators import product_field
 from airflow_provider_mlops.compat import AirflowSkipException, Context
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.external_job.adapter import JobHandle, JobState, Json
 from airflow_provider_mlops.external_job.sensors import ExternalJobSensor
-from airflow_provider_mlops.gitlab.arguments import check_choices
-from airflow_provider_mlops.gitlab.log_reader import LogPolicy
+from airflow_provider_mlops.gitlab.arguments import check_word, policy_of
+from airflow_provider_mlops.gitlab.options import GitlabLogs, OnSkipped
 from airflow_provider_mlops.gitlab.outputs import parse_outputs
 from airflow_provider_mlops.gitlab.pipeline import PipelineAdapter
-from airflow_provider_mlops.gitlab.pipeline_status import OnManual, OnSkipped, Policy
 from airflow_provider_mlops.gitlab.request import PipelineRequest
 
 
@@ -50,7 +49,7 @@ class GitlabPipelineSensor(ExternalJobSensor):
         project: str | int | None = None,
         outputs: Mapping[str, str] | None = None,
         gitlab_conn_id: str = "gitlab_default",
-        on_manual: OnManual = "wait",
+        on_manual: Literal["fail", "wait", "succeed"] = "wait",
         on_skipped: OnSkipped = "fail",
         **kwargs: Any,
     ) -> None:
@@ -67,7 +66,7 @@ class GitlabPipelineSensor(ExternalJobSensor):
 
         :raises InvalidArgument: one of them is wrong.
         """
-        check_choices(on_manual=self.on_manual, on_skipped=self.on_skipped)
+        check_word("on_manual", self.on_manual)
         parse_outputs(self.outputs)
         project = self.project
         if project is None and isinstance(self.pipeline, Mapping):
@@ -75,8 +74,8 @@ class GitlabPipelineSensor(ExternalJobSensor):
         return PipelineAdapter(
             conn_id=self.gitlab_conn_id,
             request=PipelineRequest.checked(project="" if project is None else project),
-            policy=Policy(self.on_manual, self.on_skipped),
-            log=LogPolicy("none"),
+            policy=policy_of(on_manual=self.on_manual, on_skipped=self.on_skipped),
+            log=GitlabLogs("none"),
             outputs=dict(self.outputs or {}),
         )
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from airflow_provider_mlops.compat import AirflowSkipException, Context
 from airflow_provider_mlops.external_job.adapter import JobHandle, JobState, Json
 from airflow_provider_mlops.external_job.operators import ExternalJobOperator
-from airflow_provider_mlops.gitlab.arguments import check_choices
-from airflow_provider_mlops.gitlab.log_reader import LogPolicy
+from airflow_provider_mlops.gitlab.arguments import check_word, logs_of, policy_of
+from airflow_provider_mlops.gitlab.errors import PipelineEmpty
+from airflow_provider_mlops.gitlab.options import (
+    FollowDownstream,
+    GitlabLogs,
+    LogJobs,
+    OnManual,
+    OnNoJobs,
+    OnRetry,
+    OnSkipped,
+)
 from airflow_provider_mlops.gitlab.outputs import parse_outputs
 from airflow_provider_mlops.gitlab.pipeline import PipelineAdapter
-from airflow_provider_mlops.gitlab.pipeline_status import OnManual, OnRetry, OnSkipped, Policy
 from airflow_provider_mlops.gitlab.request import PipelineRequest
 
 
@@ -31,7 +39,8 @@ class GitlabTriggerOperator(ExternalJobOperator):
           name: "Release $[[ inputs.airflow_key ]]"
 
     Returns :class:`~airflow_provider_mlops.payloads.GitlabPipelinePayload` with one more key for each output.
-    Every argument from ``project`` to ``gitlab_conn_id`` is templated.
+    Every argument from ``project`` to ``on_manual`` is templated. Options that have more to say than a word take
+    an object from :mod:`airflow_provider_mlops.gitlab`.
 
     :param project: number or full path, such as ``"group/subgroup/name"``.
     :param ref: branch or tag.
@@ -48,12 +57,25 @@ class GitlabTriggerOperator(ExternalJobOperator):
     :param gitlab_conn_id: connection of type ``gitlab``.
     :param use_trigger_token: start the pipeline with the connection's trigger token instead of its access token,
         which is then used to read only.
-    :param on_manual: what a pipeline that waits for a manual job means: ``fail``, ``wait`` or ``succeed``.
+    :param on_manual: what a pipeline that waits for a manual job means: ``fail``, ``wait`` (for a person),
+        ``succeed``, or :class:`~airflow_provider_mlops.gitlab.Play`: start the jobs that it names. Several jobs
+        with different variables are a list of ``Play``.
     :param on_skipped: what a skipped pipeline means: ``fail``, ``skip`` (the task too) or ``succeed``.
+    :param on_no_jobs: what it means that GitLab creates no pipeline because no job would run in it: ``fail`` or
+        ``skip``.
+    :param allow_warnings: accept jobs that failed and may (``allow_failure``). They are named in the task log and
+        in the payload; with ``False`` they fail the task like any other.
     :param on_retry: what happens after a failed pipeline. ``auto``: if runners or GitLab were the cause, the next
-        try runs the failed jobs again in the same pipeline; else the task fails for good. ``retry_failed``: it runs
-        them again whatever the cause. ``new``: it starts another pipeline. ``reattach``: nothing is started again.
-    :param log_jobs: whose job logs are shown: ``all``, ``failed``, ``none``, or a list of job names.
+        try runs the failed jobs again in the same pipeline; else the task fails for good.
+        :class:`~airflow_provider_mlops.gitlab.AutoRetry` adds timeouts or further reasons to what ``auto``
+        repeats. ``retry_failed``: it runs them again whatever the cause. ``new``: it starts another pipeline.
+        ``reattach``: nothing is started again.
+    :param downstream: ``follow`` the pipelines that trigger jobs start and wait for, or ``ignore`` them;
+        :class:`~airflow_provider_mlops.gitlab.Downstream` bounds how far.
+    :param log_jobs: whose job logs are shown: ``all``, ``failed``, ``none``, a list of job names, or
+        :class:`~airflow_provider_mlops.gitlab.GitlabLogs`.
+    :param force_cancel: after a cancel, end by force the jobs that still hang in ``canceling`` after 20 seconds,
+        if the token may (role Maintainer).
 
     :raises InvalidArgument: an argument is wrong; nothing was started.
     :raises ConnectionIncomplete: the connection lacks a token; nothing was started.
@@ -63,6 +85,7 @@ class GitlabTriggerOperator(ExternalJobOperator):
     :raises VariablesForbidden: the project forbids pipeline variables; nothing was started.
     :raises InputsRefused: inputs do not fit those declared; nothing was started.
     :raises PipelineEmpty: no job would run; nothing was started.
+    :raises ManualJobUnknown: ``on_manual`` names a job that the pipeline does not have; it was cancelled.
     :raises PipelineFailed: a job failed for good.
     :raises PipelineInfrastructureFailed: runners or GitLab made it fail; a retry makes sense.
     :raises JobCancelled: somebody cancelled the pipeline in GitLab.
@@ -80,6 +103,7 @@ class GitlabTriggerOperator(ExternalJobOperator):
         "outputs",
         "key_input",
         "gitlab_conn_id",
+        "on_manual",
     )
     template_fields_renderers = {  # noqa: RUF012 - Airflow declares it as an instance attribute
         "inputs": "json",
@@ -104,8 +128,12 @@ class GitlabTriggerOperator(ExternalJobOperator):
         use_trigger_token: bool = False,
         on_manual: OnManual = "fail",
         on_skipped: OnSkipped = "fail",
+        on_no_jobs: OnNoJobs = "fail",
+        allow_warnings: bool = True,
         on_retry: OnRetry = "auto",
-        log_jobs: Literal["all", "failed", "none"] | Sequence[str] = "all",
+        downstream: FollowDownstream = "follow",
+        log_jobs: LogJobs | GitlabLogs = "all",
+        force_cancel: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -121,17 +149,31 @@ class GitlabTriggerOperator(ExternalJobOperator):
         self.use_trigger_token = use_trigger_token
         self.on_manual = on_manual
         self.on_skipped = on_skipped
+        self.on_no_jobs = on_no_jobs
+        self.allow_warnings = allow_warnings
         self.on_retry = on_retry
+        self.downstream = downstream
         self.log_jobs = log_jobs
+        self.force_cancel = force_cancel
+
+    def execute(self, context: Context) -> Any:
+        """Start the pipeline or find it, and wait for it or defer.
+
+        :raises AirflowSkipException: no job would run, and ``on_no_jobs`` is ``skip``.
+        """
+        check_word("on_no_jobs", self.on_no_jobs)
+        try:
+            return super().execute(context)
+        except PipelineEmpty as error:
+            if self.on_no_jobs == "skip":
+                raise AirflowSkipException(error.message) from error
+            raise
 
     def adapter(self, context: Context) -> PipelineAdapter:
         """The pipeline, from the rendered arguments.
 
         :raises InvalidArgument: one of them is wrong.
         """
-        check_choices(on_manual=self.on_manual, on_skipped=self.on_skipped, on_retry=self.on_retry)
-        if isinstance(self.log_jobs, str):
-            check_choices(log_jobs=self.log_jobs)
         parse_outputs(self.outputs)
         return PipelineAdapter(
             conn_id=self.gitlab_conn_id,
@@ -145,8 +187,15 @@ class GitlabTriggerOperator(ExternalJobOperator):
                 use_trigger_token=self.use_trigger_token,
                 key_input=self.key_input,
             ),
-            policy=Policy(self.on_manual, self.on_skipped, self.on_retry),
-            log=LogPolicy(self.log_jobs),
+            policy=policy_of(
+                on_manual=self.on_manual,
+                on_skipped=self.on_skipped,
+                on_retry=self.on_retry,
+                downstream=self.downstream,
+                allow_warnings=self.allow_warnings,
+                force_cancel=self.force_cancel,
+            ),
+            log=logs_of(self.log_jobs),
             outputs=dict(self.outputs or {}),
             require_key=self.exactly_once == "required",
         )
@@ -166,6 +215,7 @@ class GitlabTriggerOperator(ExternalJobOperator):
             "ref": self.ref,
             "sha": None,
             "duration": None,
+            "jobs": {},
             "warnings": [],
             "tests": None,
         }

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_mlops.errors import InvalidArgument
-from airflow_provider_mlops.gitlab.log_reader import LogPolicy
+from airflow_provider_mlops.gitlab.arguments import policy_of
+from airflow_provider_mlops.gitlab.options import AutoRetry, GitlabLogs, Play
 from airflow_provider_mlops.gitlab.pipeline import PipelineAdapter
-from airflow_provider_mlops.gitlab.pipeline_status import Policy
 from airflow_provider_mlops.gitlab.request import PipelineRequest, variable_text
 
 
@@ -60,7 +60,12 @@ def test_an_adapter_survives_the_trigger_row() -> None:
         key_input="key",
     )
     adapter = PipelineAdapter(
-        "git", request, Policy(on_retry="new"), LogPolicy(("a", "b")), {"o": "j:f.json"}, require_key=True
+        "git",
+        request,
+        policy_of(on_retry=AutoRetry(reasons=["x"]), on_manual=Play("a", {"B": 1}, {"c": [1]})),
+        GitlabLogs(("a", "b")),
+        {"o": "j:f.json"},
+        require_key=True,
     )
     row = json.loads(json.dumps(adapter.to_json()))
     assert row == adapter.to_json()

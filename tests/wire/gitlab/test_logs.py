@@ -14,7 +14,9 @@ from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.gitlab import log_reader
 from airflow_provider_mlops.gitlab.access import GitlabAccess
 from airflow_provider_mlops.gitlab.client import open_client
-from airflow_provider_mlops.gitlab.log_reader import LogPolicy, LogReader
+from airflow_provider_mlops.gitlab.downstream import Downstream
+from airflow_provider_mlops.gitlab.log_reader import LogReader
+from airflow_provider_mlops.gitlab.options import GitlabLogs
 from airflow_provider_mlops.testing.gitlab import (
     Fail,
     Gate,
@@ -38,7 +40,7 @@ def read(
     gitlab: GitlabStandIn,
     pipeline_id: int,
     *,
-    policy: LogPolicy | None = None,
+    policy: GitlabLogs | None = None,
     between: Callable[[int], Any] = lambda rounds: None,
     rounds: int = 1,
     new_reader: bool = False,
@@ -49,13 +51,13 @@ def read(
     :param new_reader: each round is another process, which knows the JSON cursor only.
     """
     access = GitlabAccess.from_connection(ConnectionInfo("c", host=gitlab.url, password=gitlab.token))
-    chosen = policy or LogPolicy(interval=0.0)
+    chosen = policy or GitlabLogs(interval=0.0)
 
     async def all_rounds() -> list[str]:
         lines: list[str] = []
         cursor: Any = None
         async with open_client(access, "mlops/demo") as client:
-            reader = LogReader(client, chosen)
+            reader = LogReader(client, chosen, Downstream(3, 50))
             for number in range(rounds + 1):
                 if number == rounds:
                     await asyncio.to_thread(gitlab.wait, pipeline_id)
@@ -63,7 +65,7 @@ def read(
                     await asyncio.to_thread(between, number)
                 reader._listed.clear()
                 if new_reader:
-                    reader = LogReader(client, chosen)
+                    reader = LogReader(client, chosen, Downstream(3, 50))
                 more = True
                 while more:
                     batch = await reader.read(pipeline_id, cursor, over=number == rounds)
@@ -147,7 +149,7 @@ def test_a_log_is_bounded_and_says_where_the_rest_is(monkeypatch):
     monkeypatch.setattr(log_reader, "LOG_WINDOW", 1000)
     jobs = {"train": [Log("".join(f"{number:06}\n" for number in range(1000)))]}
     with GitlabStandIn(executor=Scenario(jobs)) as gitlab:
-        lines = read(gitlab, start(gitlab), policy=LogPolicy(max_bytes=3000))
+        lines = read(gitlab, start(gitlab), policy=GitlabLogs(max_bytes=3000))
         assert gitlab.requests.count("GET", "/trace") < 6
     assert len(lines) < 110
     assert "/jobs/" in lines[-1]
@@ -168,10 +170,10 @@ def test_jobs_are_chosen_by_name_or_outcome():
     }
     with GitlabStandIn(executor=Scenario(jobs)) as gitlab:
         pipeline = start(gitlab)
-        assert read(gitlab, pipeline, policy=LogPolicy(["a"])) == ["[test/a] from a"]
-        assert read(gitlab, pipeline, policy=LogPolicy("failed")) == ["[test/b] from b"]
+        assert read(gitlab, pipeline, policy=GitlabLogs(["a"])) == ["[test/a] from a"]
+        assert read(gitlab, pipeline, policy=GitlabLogs("failed")) == ["[test/b] from b"]
         asked = len(gitlab.requests)
-        assert read(gitlab, pipeline, policy=LogPolicy("none")) == []
+        assert read(gitlab, pipeline, policy=GitlabLogs("none")) == []
         assert len(gitlab.requests) == asked
 
 
@@ -189,5 +191,5 @@ def test_a_quiet_log_is_not_asked_for_more_often_than_it_can_change():
         pipeline = start(gitlab)
         scenario.wait_reached("go")
         threading.Timer(0.5, scenario.release, ("go",)).start()
-        read(gitlab, pipeline, policy=LogPolicy(interval=60.0), rounds=5)
+        read(gitlab, pipeline, policy=GitlabLogs(interval=60.0), rounds=5)
         assert gitlab.requests.count("GET", "/trace") <= 4

@@ -72,6 +72,7 @@ def test_outputs_become_keys_of_the_payload(gitlab, deferrable, task_log):
         "ref": "main",
         "sha": pipeline.sha,
         "duration": payload["duration"],
+        "jobs": {"success": 2},
         "warnings": [],
         "tests": None,
         "image": {"image": "registry.example.com/demo@sha256:1", "digest": "sha256:1"},
@@ -283,9 +284,7 @@ def test_required_exactly_once_is_refused_where_the_key_is_not_kept(gitlab):
 
 def test_required_exactly_once_is_refused_when_only_the_creation_shows_it(gitlab, monkeypatch):
     gitlab.knobs.set(variables_forbidden=True)
-    monkeypatch.setattr(
-        "airflow_provider_mlops.gitlab.pipeline_session.variables_allowed", lambda project: True
-    )
+    monkeypatch.setattr("airflow_provider_mlops.gitlab.submission.variables_allowed", lambda project: True)
     refused(gitlab, VariablesForbidden, "variables", exactly_once="required")
 
 
@@ -343,7 +342,7 @@ def test_where_variables_are_forbidden_the_name_carries_the_key(gitlab, monkeypa
     gitlab.knobs.set(variables_forbidden=True)
     if not shown:
         monkeypatch.setattr(
-            "airflow_provider_mlops.gitlab.pipeline_session.variables_allowed", lambda project: True
+            "airflow_provider_mlops.gitlab.submission.variables_allowed", lambda project: True
         )
     task = Task({"wait_for_completion": False})
     first = task.attempt(1)["pipeline_id"]
@@ -477,7 +476,7 @@ def test_more_jobs_than_a_page_holds(monkeypatch):
     assert len(raised.value.jobs) == 1
 
 
-def test_the_failure_of_a_child_pipeline_is_a_failed_trigger_job(monkeypatch):
+def test_a_server_that_calls_trigger_jobs_bridges_shows_the_child_that_failed(monkeypatch):
     bridge = {"child": {"stage": "test", "trigger": {"include": "child.yml", "strategy": "depend"}}}
     with GitlabStandIn(executor=Scenario({"inner": [Fail()]}, config=bridge)) as gitlab:
         gitlab.project.add("child.yml", "inner:\n  script: [exit 1]\n")
@@ -485,7 +484,7 @@ def test_the_failure_of_a_child_pipeline_is_a_failed_trigger_job(monkeypatch):
         gitlab.project.add(".gitlab-ci.yml", config)
         connect(monkeypatch, gitlab)
         gitlab.knobs.set(trigger_jobs=False)
-        with pytest.raises(PipelineFailed, match="test/child"):
+        with pytest.raises(PipelineFailed, match="child > test/inner"):
             Task({}).attempt()
 
 
