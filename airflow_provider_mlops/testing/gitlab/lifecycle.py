@@ -324,14 +324,27 @@ class Lifecycle:
                 job.status = "created"
 
     def retry_pipeline(self, pipeline: Pipeline, user: User) -> None:
-        """Run failed and canceled jobs again, in place."""
+        """Run failed and canceled jobs again, in place; bridges stay as they are."""
         with self.store.lock:
-            failed = [job for job in pipeline.latest() if job.status in ("failed", "canceled")]
+            ended = [job for job in pipeline.latest() if job.status in ("failed", "canceled")]
+            failed = [job for job in ended if not job.is_bridge]
             if failed:
                 for job in failed:
                     self._clone(job, user)
                 self._reset_skipped(pipeline, failed)
+                self._reset_bridge(pipeline)
             self._advance(pipeline)
+
+    def _reset_bridge(self, pipeline: Pipeline) -> None:
+        """Let the bridge that waits for the pipeline, and those above it, run again."""
+        bridge = pipeline.upstream
+        if bridge is None or not (bridge.spec.downstream and bridge.spec.downstream.depend):
+            return
+        if not bridge.retried and bridge.complete:
+            bridge.status, bridge.finished_at = "running", None
+            self._reset_skipped(bridge.pipeline, [bridge])
+            self._reset_bridge(bridge.pipeline)
+            self._advance(bridge.pipeline)
 
     def retry_job(self, job: Job, user: User) -> Job:
         """Run one finished job again.
@@ -344,10 +357,13 @@ class Lifecycle:
             clone = self._clone(job, user)
             self._enqueue(clone)
             self._reset_skipped(job.pipeline, [clone])
+            self._reset_bridge(job.pipeline)
             self._advance(job.pipeline)
             return clone
 
-    def play(self, job: Job, user: User, variables: Mapping[str, str]) -> None:
+    def play(
+        self, job: Job, user: User, variables: Mapping[str, str], inputs: Mapping[str, object] | None = None
+    ) -> None:
         """Start a manual or delayed job.
 
         :raises NotAllowed: it is neither.
@@ -356,6 +372,7 @@ class Lifecycle:
             if job.status not in statuses.PLAYABLE:
                 raise NotAllowed("Unplayable Job")
             job.variables.update(variables)
+            job.inputs.update(inputs or {})
             job.user = user
             self._enqueue(job)
             self._reset_skipped(job.pipeline, [job])

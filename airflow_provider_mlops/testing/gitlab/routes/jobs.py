@@ -123,10 +123,13 @@ def play(call: Call) -> Response:
     rows = call.request.parameters.get("job_variables_attributes") or []
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) and "key" in row for row in rows):
         raise bad_request("job_variables_attributes is invalid")
+    inputs = call.request.parameters.get("job_inputs") or {}
+    if not isinstance(inputs, Mapping):
+        raise bad_request("job_inputs is invalid")
     job = call.job_of_path
     try:
         call.api.creator.lifecycle.play(
-            job, call.who, {str(row["key"]): str(row.get("value", "")) for row in rows}
+            job, call.who, {str(row["key"]): str(row.get("value", "")) for row in rows}, inputs
         )
     except NotAllowed as error:
         raise bad_request(f"400 Bad request - {error}") from error
