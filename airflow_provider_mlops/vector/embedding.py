@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_mlops.vector.cache import EmbeddingCache
@@ -26,13 +26,13 @@ class RowMaker:
         self._embedder = embedder
         self._cache = cache
         self._base: Snapshot | None = None
-        self._in_base: Collection[str] = ()
+        self._in_base: Container[str] = ()
         #: Texts that were sent through the embedder.
         self.embedded = 0
         #: Chunks whose vector was at hand: in the source, an earlier version, or the cache.
         self.cached = 0
 
-    def reuse(self, base: Snapshot, chunk_ids: Collection[str]) -> None:
+    def reuse(self, base: Snapshot, chunk_ids: Container[str]) -> None:
         """Take vectors from a version with the same fingerprint, where it has the chunk."""
         self._base, self._in_base = base, chunk_ids
 

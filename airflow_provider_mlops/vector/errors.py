@@ -40,6 +40,12 @@ class SourceChanged(TemporaryError):
     remedy = "Let the source stand still while it is indexed; a retry plans anew."
 
 
+class ScratchSpaceExhausted(TemporaryError):
+    """The worker's temporary folder is full or cannot be written; the run stopped, and readers see what they saw before."""
+
+    remedy = "Free or enlarge the worker's temporary folder (TMPDIR): a run needs about 300 bytes per chunk there."
+
+
 class VectorInvalid(PermanentError):
     """An embedder or a source gave a vector with NaN, infinity, all zeros or the wrong dimension; it was not sent.
 

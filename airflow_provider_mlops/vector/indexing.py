@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector.chunking import WholeText
-from airflow_provider_mlops.vector.documents import Chunk, vector_problem
+from airflow_provider_mlops.vector.documents import vector_problem
 from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.errors import GateRejected, GoldenQueriesInvalid
 from airflow_provider_mlops.vector.gate import Gate, GateReport, GoldenQuery, judge, rejection
+from airflow_provider_mlops.vector.ledger import Holding, Ledger
 from airflow_provider_mlops.vector.sources import Source
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores.base import Build, Lease, Snapshot, Store, Version, version_name
-from airflow_provider_mlops.vector.survey import OnBad, Survey, survey, walk
+from airflow_provider_mlops.vector.survey import OnBad, Survey, planned_chunks, survey
 from airflow_provider_mlops.vector.sync import write
 from airflow_provider_mlops.vector.sync_plan import (
     SyncPlan,
     check_bad,
     check_deletes,
     comparable,
-    diff,
     next_number,
     superfluous,
     unfinished,
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 Mode = Literal["auto", "sync", "rebuild"]
 # With several chunks per document, that many hits are asked for to see k documents.
 _HITS_PER_DOCUMENT = 5
+# Seconds of scanning, even from a slow store.
+_CHUNKS_PER_RENEWAL = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +97,18 @@ def run(
     :raises IndexBusy: another run holds the index.
     :raises GateRejected: the version was built, is kept for inspection, and is not live.
     """
-    index.layout()  # readies the embedder: one that cannot embed is found before the source is read
-    found = survey(index, source, on_bad)
-    check_bad(index.name, found.bad, found.records, options.max_bad_fraction, found.first_problem)
-    log.info(
-        "Index %s: %d documents, %d chunks, %d unusable records",
-        index.name,
-        len(found.documents),
-        len(found.digests),
-        found.bad,
-    )
-    with store.lease(holder) as lease:
-        return _Run(index, source, store, maker, options, found, lease).go()
+    with Ledger() as ledger:
+        found = survey(index, source, ledger, on_bad)
+        check_bad(index.name, found.bad, found.records, options.max_bad_fraction, found.first_problem)
+        log.info(
+            "Index %s: %d documents, %d chunks, %d unusable records",
+            index.name,
+            found.documents,
+            found.chunks,
+            found.bad,
+        )
+        with store.lease(holder) as lease:
+            return _Run(index, source, store, maker, options, found, ledger, lease).go()
 
 
 class _Run:
@@ -120,10 +122,11 @@ class _Run:
         maker: RowMaker,
         options: RunOptions,
         found: Survey,
+        ledger: Ledger,
         lease: Lease,
     ) -> None:
         self.index, self.source, self.store, self.maker = index, source, store, maker
-        self.options, self.found, self.lease = options, found, lease
+        self.options, self.found, self.ledger, self.lease = options, found, ledger, lease
         self.fingerprint = index.fingerprint()
 
     def go(self) -> Outcome:
@@ -142,15 +145,18 @@ class _Run:
                 f"Index {self.index.name!r}: no finished version has the fingerprint {self.fingerprint[:8]}",
                 next_step="Use mode='auto' or 'rebuild': the index was never built, or its definition has changed.",
             )
-        states = {base.name: self._state(base) for base in bases}
+        start, plan, held = None, SyncPlan(self.found.chunks, 0, 0, 0), None
         for base in bases:
-            plan = diff(self.found.digests, states[base.name])
-            if plan.empty:
-                return self._unchanged(base, live, plan)
-        start = bases[0] if bases else None
+            holding = self._checked(base)
+            found = holding.plan()
+            if found.empty:
+                return self._unchanged(base, live, found)
+            if start is None:
+                start, plan, held = base, found, holding
+            else:
+                holding.close()
         if live and live not in bases:
-            self._state(live)
-        plan = diff(self.found.digests, states[start.name] if start else {})
+            self._checked(live).close()
         self.lease.writing()
         if (
             start
@@ -162,9 +168,9 @@ class _Run:
             build = self.store.resume(start.name)
         else:
             build = self._begin(versions, number, start)
-        if start:
-            self.maker.reuse(self.store.read(start.name), states[start.name].keys())
-        healed = self._write(build)
+        if start and held:
+            self.maker.reuse(self.store.read(start.name), held)
+        healed = self._write(build, held if build.version == start else None)
         report = self._judge(build, build.version)
         if report and not report.passed:
             build.reject()
@@ -172,20 +178,22 @@ class _Run:
         build.seal()
         return self._finish(build.version, live, "synced" if start else "built", plan, healed, report)
 
-    def _state(self, version: Version) -> Mapping[str, str]:
-        """Digests by chunk of a finished version, after the fuse was asked about the documents that would go."""
-        digests, documents = {}, set()
-        for chunk, doc, digest in self.store.read(version.name).scan():
-            digests[chunk] = digest
-            documents.add(doc)
-        check_deletes(self.index.name, documents, self.found.documents, self.options.max_delete_fraction)
-        return digests
+    def _hold(self, snapshot: Snapshot) -> Holding:
+        return self.ledger.hold(_renewing(snapshot.scan(), self.lease))
+
+    def _checked(self, version: Version) -> Holding:
+        """What a finished version holds, after the fuse was asked about the documents that would go."""
+        holding = self._hold(self.store.read(version.name))
+        if holding.plan().deleted:
+            gone, before, example = holding.gone()
+            check_deletes(self.index.name, gone, before, example, self.options.max_delete_fraction)
+        return holding
 
     def _unchanged(self, version: Version, live: Version | None, plan: SyncPlan) -> Outcome:
         healed, report = 0, None
         if self.lease.unclean and self.store.shared_writes:
             self.lease.writing()
-            healed = heal(self.store.resume(version.name), self.found.digests.keys())
+            healed = heal(self.store.resume(version.name), self.ledger.ids(), self.lease)
         if version != live:
             report = self._judge(self.store.read(version.name), version)
             if report and not report.passed:
@@ -203,24 +211,25 @@ class _Run:
         )
         return self.store.begin(name, self.index.layout(), base.name if base else None)
 
-    def _write(self, build: Build) -> int:
-        plan = diff(self.found.digests, {chunk: digest for chunk, _, digest in build.scan()})
+    def _write(self, build: Build, held: Holding | None) -> int:
+        before = held or self._hold(build)
+        plan = before.plan()
         log.info(
             "Version %s: %d chunks to add, %d to update, %d to delete, %d stay",
             build.version.name,
-            len(plan.added),
-            len(plan.updated),
-            len(plan.deleted),
+            plan.added,
+            plan.updated,
+            plan.deleted,
             plan.unchanged,
         )
-        write(self._chunks(), plan, build, self.maker, self.lease, self.options.batch_size)
-        check_contents(build.version.name, build, self.found.digests)
-        self.lease.renew()
-        return heal(build, self.found.digests.keys() if self.lease.unclean else plan.writes)
-
-    def _chunks(self) -> Iterator[Chunk]:
-        for chunks in walk(self.index, self.source, lambda record, problem: None):
-            yield from chunks
+        self.ledger.schedule(before)
+        chunks = planned_chunks(self.index, self.source, self.ledger)
+        write(chunks, self.ledger, before, build, self.maker, self.lease, self.options.batch_size)
+        before.close()
+        after = self._hold(build)
+        check_contents(build.version.name, after)
+        after.close()
+        return heal(build, self.ledger.ids(claimed_only=not self.lease.unclean), self.lease)
 
     def _judge(self, snapshot: Snapshot, version: Version) -> GateReport | None:
         if not self.options.gate:
@@ -247,7 +256,7 @@ class _Run:
             np.array(next(embedded) if vector is None else vector, dtype=np.float32) for vector in vectors
         ]
         for query, vector in zip(queries, arrays, strict=True):
-            if problem := vector_problem(vector.tolist(), embedder.dimension):
+            if problem := vector_problem(vector, embedder.dimension):
                 raise GoldenQueriesInvalid(
                     f"Index {self.index.name!r}: the vector of golden query {query.query[:60]!r} {problem}"
                 )
@@ -282,3 +291,11 @@ class _Run:
             healed=healed,
             gate=report,
         )
+
+
+def _renewing(scan: Iterator[tuple[str, str, str]], lease: Lease) -> Iterator[tuple[str, str, str]]:
+    """The scan, with the lease kept while it lasts."""
+    for number, chunk in enumerate(scan, start=1):
+        yield chunk
+        if not number % _CHUNKS_PER_RENEWAL:
+            lease.renew()

@@ -69,6 +69,6 @@ def search(
             if isinstance(query, str)
             else np.array(query, np.float32)
         )
-        if problem := vector_problem(array.tolist(), index.embedder.dimension):
+        if problem := vector_problem(array, index.embedder.dimension):
             raise InvalidArgument(f"Index {index.name!r}: the query's vector {problem}")
         return snapshot.search(array[None, :], k)[0]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, Any
 
 from airflow_provider_mlops.errors import SourceEmpty
-from airflow_provider_mlops.vector.documents import Chunk, UnusableRecord, chunks_of
+from airflow_provider_mlops.vector.documents import Chunk, UnusableRecord, chunks_of, document_key
+from airflow_provider_mlops.vector.ledger import Ledger
 from airflow_provider_mlops.vector.sources import PathLike, Source, SourceRecord
 from airflow_provider_mlops.vector.spec import VectorIndex
 
@@ -19,52 +20,38 @@ OnBad = Callable[[SourceRecord, str], None]
 class Survey:
     """What the source holds.
 
-    :param digests: chunk id to digest.
-    :param documents: keys of the usable documents.
+    :param documents: how many usable documents.
+    :param chunks: how many chunks they have.
     :param records: how many records there were.
     :param bad: how many of them are unusable.
     :param first_problem: why the first of those is.
     """
 
-    digests: dict[str, str] = field(default_factory=dict)
-    documents: set[str] = field(default_factory=set)
+    documents: int = 0
+    chunks: int = 0
     records: int = 0
     bad: int = 0
     first_problem: str = ""
 
 
-def walk(index: VectorIndex, source: Source, on_bad: OnBad) -> Iterator[list[Chunk]]:
-    """Chunks of one usable document after another; unusable records and repeated keys go to ``on_bad``."""
-    seen: set[str] = set()
-    for record in source.records():
-        try:
-            chunks = chunks_of(index, record.checked())
-            key = chunks[0].doc
-            if key in seen:
-                raise UnusableRecord(f"key {key!r} appears again")
-        except UnusableRecord as problem:
-            on_bad(record, str(problem))
-            continue
-        seen.add(key)
-        yield chunks
+def survey(index: VectorIndex, source: Source, ledger: Ledger, on_bad: OnBad) -> Survey:
+    """Read the source to its end, and note in the ledger what it wants.
 
-
-def survey(index: VectorIndex, source: Source, on_bad: OnBad) -> Survey:
-    """Read the source to its end.
-
+    :param on_bad: gets the unusable records, those with a repeated key among them.
     :raises SourceEmpty: it holds no usable document.
     """
     result = Survey()
-
-    def note(record: SourceRecord, problem: str) -> None:
-        result.bad += 1
-        result.first_problem = result.first_problem or f"{record.where}: {problem}"
-        on_bad(record, problem)
-
-    for chunks in walk(index, source, note):
-        result.documents.add(chunks[0].doc)
-        result.digests.update((chunk.id, chunk.digest) for chunk in chunks)
-    result.records = len(result.documents) + result.bad
+    for record in source.records():
+        result.records += 1
+        try:
+            chunks = chunks_of(index, record.checked())
+            if not ledger.add(chunks):
+                raise UnusableRecord(f"key {chunks[0].doc!r} appears again")
+        except UnusableRecord as problem:
+            result.bad += 1
+            result.first_problem = result.first_problem or f"{record.where}: {problem}"
+            on_bad(record, str(problem))
+    result.documents, result.chunks = ledger.documents, ledger.chunks
     if not result.documents:
         cause = (
             f": all {result.bad} records are unusable, the first: {result.first_problem}"
@@ -73,6 +60,22 @@ def survey(index: VectorIndex, source: Source, on_bad: OnBad) -> Survey:
         )
         raise SourceEmpty(f"Index {index.name!r}: source {source} holds no document{cause}")
     return result
+
+
+def planned_chunks(index: VectorIndex, source: Source, ledger: Ledger) -> Iterator[tuple[Chunk, bool]]:
+    """Read the source once more, for the chunks that are planned, each once; with whether a version lacks them."""
+    for record in source.records():
+        try:
+            fields = record.checked()
+            if not ledger.awaits(document_key(index, fields)):
+                continue
+            chunks = chunks_of(index, fields)
+        except UnusableRecord:
+            continue  # counted when the source was surveyed
+        for chunk in chunks:
+            lacking = ledger.claim(chunk)
+            if lacking is not None:
+                yield chunk, lacking
 
 
 class DeadLetters:

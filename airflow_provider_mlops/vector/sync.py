@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
 
+from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.documents import Chunk
 from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.errors import ObjectsRefused, SourceChanged, WritesUnconfirmed
+from airflow_provider_mlops.vector.ledger import Holding, Ledger
 from airflow_provider_mlops.vector.stores.base import Build, Lease, Row
-from airflow_provider_mlops.vector.sync_plan import SyncPlan
-
-T = TypeVar("T")
 
 #: How often a batch is sent before the run gives up, and the longest pause in between (seconds).
 TRIES = 5
@@ -21,8 +18,9 @@ LONGEST_PAUSE = 30.0
 
 
 def write(
-    chunks: Iterable[Chunk],
-    plan: SyncPlan,
+    chunks: Iterable[tuple[Chunk, bool]],
+    ledger: Ledger,
+    before: Holding,
     build: Build,
     maker: RowMaker,
     lease: Lease,
@@ -32,36 +30,47 @@ def write(
 ) -> None:
     """Bring ``build`` to the planned state. Killed anywhere, it holds a superset of what was there: never a hole.
 
-    :param chunks: the source's chunks, those that are not planned are skipped.
+    :param chunks: what is planned, claimed from the ledger, each with whether the build lacks it.
+    :param before: what the build holds.
     :param batch_size: chunks per batch.
     :raises ObjectsRefused: the store refused objects for good; nothing was deleted.
     :raises WritesUnconfirmed: the store did not confirm a batch within :data:`TRIES` tries; nothing was deleted.
     :raises SourceChanged: planned chunks did not come; nothing was deleted.
     """
-    sent = 0
-    for batch in _batches((chunk for chunk in chunks if chunk.id in plan.writes), batch_size):
-        lease.renew()
-        _send(maker.rows(batch), build, lease, sleep)
-        sent += len(batch)
-    if sent != len(plan.writes):
-        raise SourceChanged(
-            f"Version {build.version.name}: {len(plan.writes) - sent} planned chunks did not come again"
-        )
-    for ids in _batches(sorted(plan.deleted), batch_size):
+    _delete(build, before.repeated(), lease, batch_size)
+    waiting: dict[bool, list[Chunk]] = {True: [], False: []}
+    for chunk, lacking in chunks:
+        batch = waiting[lacking]
+        batch.append(chunk)
+        if len(batch) == batch_size:
+            _send(maker.rows(batch), lacking, build, lease, sleep)
+            batch.clear()
+    for lacking, batch in waiting.items():
+        if batch:
+            _send(maker.rows(batch), lacking, build, lease, sleep)
+    if missing := ledger.unclaimed():
+        raise SourceChanged(f"Version {build.version.name}: {missing} planned chunks did not come again")
+    _delete(build, before.stale(), lease, batch_size)
+
+
+def _delete(build: Build, chunk_ids: Iterable[str], lease: Lease, batch_size: int) -> None:
+    for ids in batches(chunk_ids, batch_size):
         lease.renew()
         build.delete(ids)
 
 
-def _send(rows: Sequence[Row], build: Build, lease: Lease, sleep: Callable[[float], None]) -> None:
+def _send(
+    rows: Sequence[Row], lacking: bool, build: Build, lease: Lease, sleep: Callable[[float], None]
+) -> None:
     pending, size = rows, len(rows)
     for attempt in range(TRIES):
         if attempt:
             sleep(min(2.0**attempt, LONGEST_PAUSE))
-            lease.renew()
+        lease.renew()
         uncertain: set[str] = set()
         refused: dict[str, str] = {}
-        for part in _batches(pending, size):
-            written = build.upsert(part)
+        for part in batches(pending, size):
+            written = build.upsert(part, lacking=lacking and not attempt)
             uncertain.update(written.uncertain)
             refused.update(written.refused)
         if refused:
@@ -80,9 +89,3 @@ def _send(rows: Sequence[Row], build: Build, lease: Lease, sleep: Callable[[floa
     raise WritesUnconfirmed(
         f"Version {build.version.name}: {len(pending)} writes were not confirmed in {TRIES} tries"
     )
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

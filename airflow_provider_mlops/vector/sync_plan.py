@@ -1,8 +1,8 @@
-"""What has to be done: the difference between what the source wants and what a version holds. Pure decisions."""
+"""What may be done, and from where: plans, fuses, versions to start from and to drop. Pure decisions."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_provider_mlops.vector.errors import TooManyBadRecords, TooManyDeletes
@@ -11,17 +11,17 @@ from airflow_provider_mlops.vector.stores.base import Version
 
 @dataclass(frozen=True, slots=True)
 class SyncPlan:
-    """Ids of the chunks to write and to delete.
+    """How many chunks there are to write and to delete.
 
     :param added: chunks that are not there.
     :param updated: chunks that are there with other properties or another place in their document.
     :param deleted: chunks that the source no longer has.
-    :param unchanged: number of chunks that stay as they are.
+    :param unchanged: chunks that stay as they are.
     """
 
-    added: frozenset[str]
-    updated: frozenset[str]
-    deleted: frozenset[str]
+    added: int
+    updated: int
+    deleted: int
     unchanged: int
 
     @property
@@ -30,44 +30,26 @@ class SyncPlan:
         return not (self.added or self.updated or self.deleted)
 
     @property
-    def writes(self) -> frozenset[str]:
+    def writes(self) -> int:
         """Chunks to send."""
-        return self.added | self.updated
+        return self.added + self.updated
 
 
-def diff(wanted: Mapping[str, str], existing: Mapping[str, str]) -> SyncPlan:
-    """Compare two states.
-
-    :param wanted: chunk id to digest, from the source.
-    :param existing: chunk id to digest, from the version.
-    """
-    added = wanted.keys() - existing.keys()
-    updated = {chunk for chunk in wanted.keys() & existing.keys() if wanted[chunk] != existing[chunk]}
-    return SyncPlan(
-        added=frozenset(added),
-        updated=frozenset(updated),
-        deleted=frozenset(existing.keys() - wanted.keys()),
-        unchanged=len(wanted) - len(added) - len(updated),
-    )
-
-
-def check_deletes(index: str, before: Collection[str], after: Collection[str], max_fraction: float) -> None:
+def check_deletes(index: str, gone: int, before: int, example: str, max_fraction: float) -> None:
     """The fuse against a source that is suddenly shorter.
 
-    :param before: document keys that the live version (or the base of the sync) holds.
-    :param after: document keys of the source.
+    :param gone: how many documents of a version the source lacks.
+    :param before: how many documents the version holds.
+    :param example: key of one that is gone.
     :param max_fraction: share of ``before`` that may vanish in one run.
     :raises TooManyDeletes: more would vanish.
     """
-    if not before:
-        return
-    gone = sorted(set(before) - set(after))
-    if len(gone) > max_fraction * len(before):
+    if gone > max_fraction * before:
         raise TooManyDeletes(
-            f"Index {index!r}: {len(gone)} of {len(before)} documents are missing in the source "
-            f"({len(gone) / len(before):.1%}, allowed are {max_fraction:.1%}), for example {gone[0]!r}",
-            missing=len(gone),
-            indexed=len(before),
+            f"Index {index!r}: {gone} of {before} documents are missing in the source "
+            f"({gone / before:.1%}, allowed are {max_fraction:.1%}), for example {example!r}",
+            missing=gone,
+            indexed=before,
         )
 
 

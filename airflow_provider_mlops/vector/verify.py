@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable
 
+from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.errors import ChunksUnfindable, WritesUnconfirmed
-from airflow_provider_mlops.vector.stores.base import Build, Snapshot
-from airflow_provider_mlops.vector.sync_plan import diff
+from airflow_provider_mlops.vector.ledger import Holding
+from airflow_provider_mlops.vector.stores.base import Build, Lease
 
 # Ids per look-up, so that memory stays bounded.
 _PART = 2000
 
 
-def check_contents(version: str, snapshot: Snapshot, wanted: Mapping[str, str]) -> None:
-    """Compare every chunk's id and digest with the plan.
+def check_contents(version: str, holding: Holding) -> None:
+    """Compare every chunk's id and digest with what is wanted.
 
+    :param holding: what the version holds after the run.
     :raises WritesUnconfirmed: something is missing, stale or left over.
     """
-    difference = diff(wanted, {chunk: digest for chunk, _, digest in snapshot.scan()})
+    difference = holding.plan()
     if not difference.empty:
         raise WritesUnconfirmed(
-            f"Version {version}: after the run {len(difference.added)} chunks are missing, "
-            f"{len(difference.updated)} stale and {len(difference.deleted)} left over"
+            f"Version {version}: after the run {difference.added} chunks are missing, "
+            f"{difference.updated} stale and {difference.deleted} left over"
         )
 
 
-def heal(build: Build, chunk_ids: Collection[str]) -> int:
+def heal(build: Build, chunk_ids: Iterable[str], lease: Lease) -> int:
     """Look every chunk up by its own vector, and write those anew that are not found.
 
     A server that crashes can keep an object and lose its place in the vector graph; sending it again is then
@@ -34,11 +36,12 @@ def heal(build: Build, chunk_ids: Collection[str]) -> int:
     :returns: how many were written anew.
     :raises WritesUnconfirmed: a chunk is not even stored.
     :raises ChunksUnfindable: some are still not found afterwards.
+    :raises IndexBusy: another run has taken over.
     """
     healed = 0
-    ordered = sorted(chunk_ids)
-    for start in range(0, len(ordered), _PART):
-        lost = build.unfindable(ordered[start : start + _PART])
+    for part in batches(chunk_ids, _PART):
+        lease.renew()
+        lost = build.unfindable(part)
         if not lost:
             continue
         rows = build.rows(lost)

@@ -144,8 +144,11 @@ class Build(Snapshot, Protocol):
     def version(self) -> Version:
         """The version under construction."""
 
-    def upsert(self, rows: Sequence[Row]) -> Written:
-        """Write rows; returns when the store answered for all of them. Ids are distinct within a call."""
+    def upsert(self, rows: Sequence[Row], *, lacking: bool = False) -> Written:
+        """Write rows; returns when the store answered for all of them. Ids are distinct within a call.
+
+        :param lacking: the version holds none of them, so the store need not look.
+        """
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete by id; ids that are not there are no error. Returns when all are gone."""

@@ -197,12 +197,16 @@ class LanceBuild(LanceSnapshot):
         super().__init__(table, index)
         self.version = version
 
-    def upsert(self, rows: Sequence[Row]) -> Written:
-        """One atomic commit for all rows."""
+    def upsert(self, rows: Sequence[Row], *, lacking: bool = False) -> Written:
+        """One atomic commit for all rows; a plain append if the version lacks them."""
         if rows:
+            new = arrow_table(rows, self._table.schema)
             with translated(self._index):
-                merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-                merge.execute(arrow_table(rows, self._table.schema))
+                if lacking:
+                    self._table.add(new)
+                else:
+                    merge = self._table.merge_insert("id").when_matched_update_all()
+                    merge.when_not_matched_insert_all().execute(new)
         return Written()
 
     def delete(self, ids: Sequence[str]) -> None:

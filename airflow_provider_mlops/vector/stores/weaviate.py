@@ -131,8 +131,8 @@ class WeaviateBuild(WeaviateSnapshot):
         self._registry = registry
         self.version = version
 
-    def upsert(self, rows: Sequence[Row]) -> Written:
-        """Several small requests at a time."""
+    def upsert(self, rows: Sequence[Row], *, lacking: bool = False) -> Written:
+        """Several small requests at a time; to the server all writes are upserts."""
         with self._translated():
             return weaviate_batch.upsert(self._client, self._physical, rows)
 

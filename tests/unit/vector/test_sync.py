@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from airflow_provider_mlops.vector.errors import (
     ObjectsRefused,
     WritesUnconfirmed,
 )
+from airflow_provider_mlops.vector.ledger import Ledger
 from airflow_provider_mlops.vector.stores.base import Hit, Row, Version, Written
 from airflow_provider_mlops.vector.sync import TRIES, write
-from airflow_provider_mlops.vector.sync_plan import diff
 from airflow_provider_mlops.vector.verify import check_contents, heal
 
 Answer = Callable[[Sequence[Row]], Written]
@@ -40,7 +41,8 @@ class Memory:
         self.log: list[str] = []
         self._answers = list(answers)
 
-    def upsert(self, rows: Sequence[Row]) -> Written:
+    def upsert(self, rows: Sequence[Row], *, lacking: bool = False) -> Written:
+        assert not (lacking and self.stored.keys() & {row.id for row in rows})
         self.calls.append(len(rows))
         self.log.append("upsert")
         self.stored.update((row.id, row) for row in rows)
@@ -112,13 +114,17 @@ def apply(
     store: Memory, count: int = 20, *, held: Held | None = None, stale: Sequence[str] = ()
 ) -> list[float]:
     pauses: list[float] = []
-    existing = dict.fromkeys(stale, "old")
     for chunk in stale:
         store.stored[chunk] = Row(chunk, "old", 0, "old", "old", {}, np.ones(2, np.float32))
-    wanted = {chunk.id: chunk.digest for chunk in chunks(count)}
-    write(
-        chunks(count), diff(wanted, existing), store, RowMaker(HashEmbedder(16)), held or Held(), 10, sleep=pauses.append
-    )  # fmt: skip
+    with Ledger() as ledger:
+        for chunk_ in chunks(count):
+            ledger.add([chunk_])
+        before = ledger.hold(store.scan())
+        ledger.schedule(before)
+        claims = ((chunk_, ledger.claim(chunk_)) for chunk_ in chunks(count))
+        planned = ((chunk_, lacking) for chunk_, lacking in claims if lacking is not None)
+        maker = RowMaker(HashEmbedder(16))
+        write(planned, ledger, before, store, maker, held or Held(), 10, sleep=pauses.append)
     return pauses
 
 
@@ -170,9 +176,9 @@ def test_hidden_chunks_are_deleted_and_written_anew() -> None:
     store = Memory()
     apply(store)
     store.hidden = {"id003", "id017"}
-    assert heal(store, [chunk.id for chunk in chunks(20)]) == 2
+    assert heal(store, [chunk.id for chunk in chunks(20)], Held()) == 2
     assert store.unfindable([chunk.id for chunk in chunks(20)]) == []
-    assert heal(store, [chunk.id for chunk in chunks(20)]) == 0
+    assert heal(store, [chunk.id for chunk in chunks(20)], Held()) == 0
 
 
 def test_chunks_that_stay_hidden_or_are_not_stored_are_errors() -> None:
@@ -183,17 +189,38 @@ def test_chunks_that_stay_hidden_or_are_not_stored_are_errors() -> None:
     store: Any = Stubborn()
     apply(store)
     with pytest.raises(ChunksUnfindable, match="1 chunks"):
-        heal(store, ["id003"])
+        heal(store, ["id003"], Held())
     with pytest.raises(WritesUnconfirmed, match="1 chunks are not stored"):
-        heal(Memory(), ["id003"])
+        heal(Memory(), ["id003"], Held())
 
 
 def test_contents_are_compared_chunk_by_chunk() -> None:
     store = Memory()
     apply(store)
-    wanted = {chunk.id: chunk.digest for chunk in chunks(20)}
-    check_contents("v1", store, wanted)
-    with pytest.raises(WritesUnconfirmed, match="1 chunks are missing, 1 stale and 1 left over"):
-        check_contents(
-            "v1", store, {**{c: d for c, d in wanted.items() if c != "id001"}, "id000": "other", "new": "x"}
-        )
+    with Ledger() as ledger:
+        for chunk in chunks(20):
+            ledger.add([chunk])
+        check_contents("v1", ledger.hold(store.scan()))
+        store.stored["id000"] = replace(store.stored["id000"], digest="other")
+        store.stored["id001"] = replace(store.stored["id001"], id="left over")
+        with pytest.raises(WritesUnconfirmed, match="1 chunks are missing, 1 stale and 1 left over"):
+            check_contents("v1", ledger.hold(store.scan()))
+
+
+def test_chunk_that_is_there_twice_is_deleted_and_written_once() -> None:
+    """Two writers at once can leave that in a store that appends: one that was taken over, but did not notice yet."""
+
+    class Appending(Memory):
+        def scan(self) -> Iterator[tuple[str, str, str]]:
+            twice = (
+                [("id003", "doc3", "digest")] if "id003" in self.stored and "delete" not in self.log else []
+            )
+            return iter([*super().scan(), *twice])
+
+    store = Appending()
+    store.stored.update(
+        (chunk.id, Row(chunk.id, chunk.doc, 0, "digest", "", {}, np.ones(2))) for chunk in chunks(20)
+    )
+    apply(store)
+    assert (store.log, store.calls) == (["delete", "upsert"], [1])
+    assert len(store.stored) == 20
