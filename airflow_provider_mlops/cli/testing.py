@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
 
@@ -14,10 +15,32 @@ def add_parser(commands: Any) -> None:
     gitlab.add_argument("--port", type=int, default=0, help="0 picks a free one")
     gitlab.add_argument("--root", required=True, help="folder for repositories, job folders and artifacts")
     gitlab.add_argument("--project", default="mlops/demo", help="full path of its first project")
-    gitlab.set_defaults(run=_gitlab)
+    gitlab.add_argument(
+        "--knob",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="how it behaves, for instance trace_windows=false; may be given several times",
+    )
+    gitlab.set_defaults(run=_gitlab, parser=gitlab)
 
 
 def _gitlab(args: argparse.Namespace) -> int:
-    from airflow_provider_mlops.testing.gitlab import serve
+    from airflow_provider_mlops.testing.gitlab import Knobs, serve
 
-    return serve(port=args.port, root=args.root, project=args.project)
+    knobs = Knobs()
+    for entry in args.knob:
+        name, _, text = entry.partition("=")
+        try:
+            knobs.set(**{name: _value(text)})
+        except (AttributeError, TypeError) as error:
+            args.parser.error(f"--knob {entry}: {error}")
+    return serve(port=args.port, root=args.root, project=args.project, knobs=knobs)
+
+
+def _value(text: str) -> Any:
+    """A JSON value (``Infinity`` is one for Python), or the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -36,12 +36,13 @@ class StoredArtifact:
 
 @dataclass(frozen=True)
 class TestCase:
-    """One case of a JUnit report; status is success, failed, skipped or error."""
+    """One case of a JUnit report; status is success, failed, skipped or error, ``output`` what it failed with."""
 
     name: str
     classname: str
     status: str
     seconds: float
+    output: str | None = None
 
 
 @dataclass
@@ -141,14 +142,13 @@ def parse_junit(texts: Iterable[bytes]) -> TestReport:
             report.error = f"JUnit XML parsing failed: {error}"
             continue
         for case in root.iter("testcase"):
-            children = {child.tag for child in case}
-            status = "success"
+            status, output = "success", None
             for tag, name in (("failure", "failed"), ("error", "error"), ("skipped", "skipped")):
-                if tag in children:
-                    status = name
+                child = case.find(tag)
+                if child is not None:
+                    status, output = name, child.text or child.get("message")
+            seconds = float(case.get("time") or 0.0)
             report.cases.append(
-                TestCase(
-                    case.get("name", ""), case.get("classname", ""), status, float(case.get("time") or 0.0)
-                )
+                TestCase(case.get("name", ""), case.get("classname", ""), status, seconds, output)
             )
     return report

@@ -7,12 +7,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_mlops.testing.gitlab import ci_rules
 from airflow_provider_mlops.testing.gitlab.ci_variables import expand
 from airflow_provider_mlops.testing.gitlab.specs import ConfigError
 
 _BLOCK = re.compile(r"\$\[\[\s*((?:(?!\]\]).)+?)\s*\]\]")
 _TRUNCATE = re.compile(r"truncate\(\s*(\d+)\s*,\s*(\d+)\s*\)")
+_INDEX = re.compile(r"([\w-]+)((?:\[\d+\])*)")
+_INPUT = re.compile(r"\$\[\[\s*inputs\.([\w-]+)\s*\]\]")
 MAX_INPUTS = 20
+MAX_BLOCK = 1024
+MAX_TEXT = 1024 * 1024
+MAX_FUNCTIONS = 3
 
 
 def _is_type(value: Any, kind: str) -> bool:
@@ -40,6 +46,35 @@ def _coerce(value: Any, kind: str) -> Any:
     return parsed if _is_type(parsed, kind) else value
 
 
+def _allowed(rules: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An input's options and default: its own, or those of the first of its ``rules`` that holds."""
+    for rule in rules.get("rules") or ():
+        expression = _INPUT.sub(lambda match: f"$input_{match[1].replace('-', '_')}", str(rule.get("if", "")))
+        known = {f"input_{name.replace('-', '_')}": _text(value) for name, value in values.items()}
+        if "if" not in rule or ci_rules.holds(expression, known):
+            return {**rules, **{key: rule[key] for key in ("options", "default") if key in rule}}
+    return rules
+
+
+def _problem(name: str, value: Any, rules: Mapping[str, Any], origin: str) -> str | None:
+    kind = rules.get("type", "string")
+    options, pattern = rules.get("options"), rules.get("regex")
+    if not _is_type(value, kind):
+        return f"`{name}` input: {origin} value is not a{'n' if kind == 'array' else ''} {kind}"
+    wrong = [item for item in (value if kind == "array" else [value]) if options and item not in options]
+    if wrong:
+        return f"`{name}` input: `{wrong[0]}` cannot be used because it is not in the list of allowed options"
+    if pattern and not re.search(_bare(str(pattern)), str(value)):
+        return f"`{name}` input: {origin} value does not match required RegEx pattern"
+    return None
+
+
+def _bare(pattern: str) -> str:
+    return (
+        pattern[1:-1] if len(pattern) > 1 and pattern.startswith("/") and pattern.endswith("/") else pattern
+    )
+
+
 def resolve(spec: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Check ``given`` against the header's ``spec`` and fill in the defaults.
 
@@ -56,24 +91,18 @@ def resolve(spec: Any, given: Mapping[str, Any]) -> dict[str, Any]:
             + ", ".join(f"`{name}`" for name in unknown)
         )
     values: dict[str, Any] = {}
-    for name, rules in declared.items():
-        rules = rules or {}
-        kind = rules.get("type", "string")
+    for name, own in declared.items():
+        rules = _allowed(own or {}, values)
         if name in given:
-            value = _coerce(given[name], kind)
+            value, origin = _coerce(given[name], rules.get("type", "string")), "provided"
         elif "default" in rules:
-            value = rules["default"]
+            value, origin = rules["default"], "default"
         else:
             problems.append(f"`{name}` input: required value has not been provided")
             continue
-        if not _is_type(value, kind):
-            problems.append(f"`{name}` input: provided value is not a{'n' if kind == 'array' else ''} {kind}")
-        elif rules.get("options") and value not in rules["options"]:
-            problems.append(
-                f"`{name}` input: `{value}` cannot be used because it is not in the list of allowed options"
-            )
-        elif rules.get("regex") and not re.search(str(rules["regex"]).strip("/"), str(value)):
-            problems.append(f"`{name}` input: provided value does not match required RegEx pattern")
+        problem = _problem(name, value, rules, origin)
+        if problem:
+            problems.append(problem)
         else:
             values[name] = value
     if problems:
@@ -91,18 +120,27 @@ def interpolate(tree: Any, inputs: Mapping[str, Any], variables: Mapping[str, st
     """Replace every ``$[[ inputs.name ]]``; a value that is nothing else keeps the input's type."""
 
     def lookup(block: str) -> Any:
+        if len(block) > MAX_BLOCK:
+            raise ConfigError(f"interpolation block is longer than {MAX_BLOCK} bytes")
         access, *functions = [part.strip() for part in block.split("|")]
         if not access.startswith("inputs."):
             raise ConfigError(f"unknown interpolation key: `{access}`")
-        name = access.removeprefix("inputs.")
-        if name not in inputs:
+        if len(functions) > MAX_FUNCTIONS:
+            raise ConfigError("too many functions in interpolation block")
+        match = _INDEX.fullmatch(access.removeprefix("inputs."))
+        if match is None or match[1] not in inputs:
+            name = access.removeprefix("inputs.")
             raise ConfigError(f"unknown interpolation provided: `{name}` in `$[[ {block} ]]`")
-        value = inputs[name]
+        value = inputs[match[1]]
+        for index in re.findall(r"\d+", match[2]):
+            if not isinstance(value, list) or int(index) >= len(value):
+                raise ConfigError(f"array index {index} is out of bounds in `$[[ {block} ]]`")
+            value = value[int(index)]
         for function in functions:
             if function == "expand_vars":
                 value = expand(_text(value), variables)
-            elif match := _TRUNCATE.fullmatch(function):
-                value = _text(value)[int(match[1]) : int(match[1]) + int(match[2])]
+            elif cut := _TRUNCATE.fullmatch(function):
+                value = _text(value)[int(cut[1]) : int(cut[1]) + int(cut[2])]
             else:
                 raise ConfigError(
                     f"no function matching `{function}`: check that the function name, arguments, and types are correct"
@@ -116,6 +154,8 @@ def interpolate(tree: Any, inputs: Mapping[str, Any], variables: Mapping[str, st
             return [walk(item) for item in node]
         if not isinstance(node, str) or "$[[" not in node:
             return node
+        if len(node) > MAX_TEXT:
+            raise ConfigError(f"string with interpolation is longer than {MAX_TEXT} bytes")
         if whole := _BLOCK.fullmatch(node.strip()):
             return lookup(whole[1])
         return _BLOCK.sub(lambda match: _text(lookup(match[1])), node)

@@ -17,6 +17,7 @@ from airflow_provider_mlops.testing.gitlab.specs import (
     DownstreamSpec,
     JobSpec,
     Need,
+    NoPipeline,
     PipelinePlan,
     RetrySpec,
     When,
@@ -36,7 +37,6 @@ IGNORED_KEYWORDS = frozenset(
         "tags",
         "interruptible",
         "environment",
-        "resource_group",
         "coverage",
         "inherit",
         "secrets",
@@ -69,8 +69,10 @@ KNOWN_KEYWORDS = IGNORED_KEYWORDS | frozenset(
         "trigger",
         "extends",
         "inputs",
+        "resource_group",
     ]
 )
+DEFAULT_EXPIRY = "30 days"
 _WHENS = ("on_success", "on_failure", "always", "manual", "delayed", "never")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(mo|[a-z])?[a-z]*")
@@ -122,11 +124,13 @@ def _variables(value: Any) -> dict[str, str]:
 def _artifacts(value: Any) -> ArtifactSpec | None:
     if not value:
         return None
+    expire_in = value.get("expire_in", DEFAULT_EXPIRY)
     return ArtifactSpec(
         name=str(value.get("name", "artifacts")),
         paths=_strings(value.get("paths")),
         exclude=_strings(value.get("exclude")),
         when=value.get("when", "on_success"),
+        expire_in=None if expire_in == "never" else seconds(expire_in),
         reports={
             kind: _strings(entry)
             for kind, entry in (value.get("reports") or {}).items()
@@ -168,12 +172,21 @@ def _downstream(value: Any) -> DownstreamSpec | None:
         return DownstreamSpec(project=value)
     include = value.get("include")
     entries = include if isinstance(include, list) else [include] if include else []
+    entries = [{"local": entry} if isinstance(entry, str) else entry for entry in entries]
+    if any(not isinstance(entry, Mapping) or not ({"local", "artifact"} & entry.keys()) for entry in entries):
+        raise ConfigError("The stand-in can only trigger local files and artifacts of jobs")
+    forward = value.get("forward") or {}
+    inputs = value.get("inputs") or {}
+    if inputs:
+        entries = [{**entry, "inputs": entry.get("inputs") or inputs} for entry in entries]
     return DownstreamSpec(
-        include=tuple(entry if isinstance(entry, str) else entry["local"] for entry in entries),
+        include=tuple(entries),
         project=value.get("project"),
         branch=value.get("branch"),
         depend=value.get("strategy") in ("depend", "mirror"),
-        inputs=value.get("inputs") or {},
+        inputs=inputs,
+        forward_yaml=bool(forward.get("yaml_variables", True)),
+        forward_pipeline=bool(forward.get("pipeline_variables", False)),
     )
 
 
@@ -226,7 +239,7 @@ class _Planner:
         if workflow.get("rules"):
             verdict = ci_rules.decide(workflow["rules"], self._known({}), self.context.files)
             if verdict is None or verdict.when == "never":
-                raise ConfigError(FILTERED)
+                raise NoPipeline(FILTERED)
             self.globals.update(_variables(verdict.variables))
         name = workflow.get("name")
         return expand(str(name), self._known({})).strip() or None if name else None
@@ -287,6 +300,7 @@ class _Planner:
             start_in=seconds(start_in) if start_in else 0.0,
             tags=_strings(raw.get("tags")),
             downstream=_downstream(raw.get("trigger")),
+            resource_group=None if raw.get("resource_group") is None else str(raw["resource_group"]),
         )
 
     def jobs(self) -> list[JobSpec]:
@@ -300,7 +314,7 @@ class _Planner:
                 names.setdefault(name, []).append(copy)
                 planned.append(replace(spec, name=copy, variables={**spec.variables, **extra}))
         if not any(spec.stage not in (".pre", ".post") for spec in planned):
-            raise ConfigError(NO_JOBS)
+            raise NoPipeline(NO_JOBS)
         resolved = [self._with_needs(spec, names) for spec in planned]
         _refuse_circles(resolved)
         return sorted(resolved, key=lambda spec: spec.stage_index)

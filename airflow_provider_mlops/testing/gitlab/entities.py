@@ -15,6 +15,7 @@ from airflow_provider_mlops.testing.gitlab.model import (
     Project,
     User,
     Variable,
+    now,
 )
 from airflow_provider_mlops.testing.gitlab.repository import Commit
 
@@ -28,7 +29,13 @@ def moment(value: datetime | None) -> str | None:
     )
 
 
-def _seconds(start: datetime | None, end: datetime | None) -> float | None:
+def day(value: datetime | None) -> str | None:
+    """The date alone, as of tokens."""
+    return None if value is None else value.strftime("%Y-%m-%d")
+
+
+def seconds(start: datetime | None, end: datetime | None) -> float | None:
+    """How long it took, None unless both are known."""
     return None if start is None or end is None else (end - start).total_seconds()
 
 
@@ -55,7 +62,7 @@ class Entities:
         return {
             **self.user(user),
             "email": f"{user.username}@example.com",
-            "bot": user.username.startswith("project_"),
+            "bot": user.bot_of is not None,
             "is_admin": False,
             "can_create_project": True,
             "two_factor_enabled": False,
@@ -99,14 +106,14 @@ class Entities:
             "merge_method": "merge",
             "ci_config_path": None,
             "ci_pipeline_variables_minimum_override_role": (
-                "no_one_allowed" if self.knobs.variables_forbidden else "developer"
+                "no_one_allowed" if self.knobs.variables_forbidden else project.variables_role
             ),
         }
 
     # Pipelines
 
-    def pipeline_row(self, pipeline: Pipeline) -> Entity:
-        """PipelineBasic, as in lists and inside jobs."""
+    def pipeline_basic(self, pipeline: Pipeline) -> Entity:
+        """PipelineBasic, as inside of jobs."""
         return {
             "id": pipeline.id,
             "iid": pipeline.iid,
@@ -118,32 +125,44 @@ class Entities:
             "created_at": moment(pipeline.created_at),
             "updated_at": moment(pipeline.updated_at),
             "web_url": f"{self.url}/{pipeline.project.path}/-/pipelines/{pipeline.id}",
-            "name": pipeline.name,
         }
 
+    def pipeline_row(self, pipeline: Pipeline) -> Entity:
+        """PipelineBasicWithMetadata, as in lists."""
+        return {**self.pipeline_basic(pipeline), "name": pipeline.name}
+
+    def pipeline_with_metadata(self, pipeline: Pipeline, *, stale: bool = False) -> Entity:
+        """What one pipeline's own address shows."""
+        entity = self.pipeline(pipeline, stale=stale)
+        return {**entity, "name": pipeline.name, "archived": False}
+
     def pipeline(self, pipeline: Pipeline, *, stale: bool = False) -> Entity:
-        row = self.pipeline_row(pipeline)
+        """What creation, retry and cancel answer: without the name.
+
+        :param stale: Show it as it was at its creation.
+        """
+        row = self.pipeline_basic(pipeline)
         if stale:
-            row |= {"status": "created", "updated_at": row["created_at"]}
+            row |= {"updated_at": row["created_at"]}
+            row["status"] = self.knobs.statuses.get(pipeline.id, "created")
         started = None if stale else pipeline.started_at
         finished = None if stale else pipeline.finished_at
         warnings = any(job.status == "failed" and job.allow_failure for job in pipeline.latest())
         path = f"/{pipeline.project.path}/-/pipelines/{pipeline.id}"
-        duration = _seconds(started, finished)
+        duration = seconds(started, finished)
         return {
             **row,
             "before_sha": pipeline.before_sha,
             "tag": pipeline.tag,
-            "yaml_errors": None,
+            "yaml_errors": pipeline.yaml_errors,
             "user": self.user(pipeline.user),
             "started_at": moment(started),
             "finished_at": moment(finished),
             "committed_at": None,
             "duration": None if duration is None else round(duration),
-            "queued_duration": _seconds(pipeline.created_at, started),
+            "queued_duration": seconds(pipeline.created_at, started),
             "coverage": None,
             "detailed_status": statuses.detailed(row["status"], warnings, path),
-            "archived": False,
         }
 
     def variable(self, variable: Variable) -> Entity:
@@ -173,11 +192,11 @@ class Entities:
             "started_at": moment(job.started_at),
             "finished_at": moment(job.finished_at),
             "erased_at": moment(job.erased_at),
-            "duration": _seconds(job.started_at, job.finished_at),
-            "queued_duration": _seconds(job.queued_at, job.started_at),
+            "duration": seconds(job.started_at, job.finished_at or now()),
+            "queued_duration": seconds(job.queued_at, job.started_at or job.finished_at or now()),
             "user": self.user(job.user),
             "commit": self.commit(project, job.pipeline.sha),
-            "pipeline": self.pipeline_row(job.pipeline),
+            "pipeline": self.pipeline_basic(job.pipeline),
             "web_url": f"{self.url}/{project.path}/-/jobs/{job.id}",
             "project": {"ci_job_token_scope_enabled": False},
         }
@@ -186,9 +205,8 @@ class Entities:
         return entity
 
     def job(self, job: Job) -> Entity:
-        files = [*job.artifacts.values()]
         entity = self._job_basic(job)
-        archive = job.artifacts.get("archive")
+        archive = job.archive(now())
         if archive is not None:
             entity["artifacts_file"] = {"filename": archive.filename, "size": len(archive.content)}
         rows = [
@@ -198,7 +216,8 @@ class Entities:
                 "filename": stored.filename,
                 "file_format": stored.file_format,
             }
-            for stored in files
+            for stored in job.artifacts.values()
+            if stored.file_type != "archive" or archive is not None
         ]
         if job.complete and len(job.trace):
             rows.append(
@@ -225,7 +244,7 @@ class Entities:
             if ran
             else None,
             "runner_manager": None,
-            "artifacts_expire_at": None,
+            "artifacts_expire_at": moment(job.artifacts_expire_at),
             "archived": False,
             "tag_list": list(job.spec.tags),
         }
@@ -233,41 +252,7 @@ class Entities:
     def bridge(self, job: Job) -> Entity:
         return {
             **self._job_basic(job),
-            "downstream_pipeline": None if job.downstream is None else self.pipeline_row(job.downstream),
-        }
-
-    def test_summary(self, pipeline: Pipeline) -> Entity:
-        suites = []
-        for job in pipeline.latest():
-            if job.tests is None:
-                continue
-            report = job.tests
-            counts = {name: report.count(name) for name in ("success", "failed", "skipped", "error")}
-            suites.append(
-                {
-                    "name": job.name,
-                    "total_time": sum(case.seconds for case in report.cases),
-                    "total_count": len(report.cases),
-                    **{f"{name}_count": count for name, count in counts.items()},
-                    "build_ids": [job.id],
-                    "suite_error": report.error,
-                }
-            )
-
-        def total(key: str) -> Any:
-            return sum(suite[key] for suite in suites)
-
-        return {
-            "total": {
-                "time": total("total_time"),
-                "count": total("total_count"),
-                "success": total("success_count"),
-                "failed": total("failed_count"),
-                "skipped": total("skipped_count"),
-                "error": total("error_count"),
-                "suite_error": next((suite["suite_error"] for suite in suites if suite["suite_error"]), None),
-            },
-            "test_suites": suites,
+            "downstream_pipeline": None if job.downstream is None else self.pipeline_basic(job.downstream),
         }
 
     # Repository
@@ -329,7 +314,9 @@ class Entities:
     def merge_request(self, project: Project, request: MergeRequest, *, conflicts: bool) -> Entity:
         opened = request.state == "opened"
         sha = request.final_sha or project.repository.resolve(request.source_branch)
-        detailed = "not_open" if not opened else "conflict" if conflicts else "mergeable"
+        draft = request.title.lower().startswith("draft:")
+        detailed = "conflict" if conflicts else "draft_status" if draft else "mergeable"
+        detailed = detailed if opened else "not_open"
         return {
             "id": request.id,
             "iid": request.iid,
@@ -355,11 +342,11 @@ class Entities:
             "source_project_id": project.id,
             "target_project_id": project.id,
             "labels": list(request.labels),
-            "draft": request.title.lower().startswith("draft:"),
+            "draft": draft,
             "imported": False,
-            "work_in_progress": request.title.lower().startswith("draft:"),
+            "work_in_progress": draft,
             "milestone": None,
-            "merge_when_pipeline_succeeds": False,
+            "merge_when_pipeline_succeeds": request.auto_merge is not None,
             "merge_status": "cannot_be_merged" if conflicts else "can_be_merged",
             "detailed_merge_status": detailed,
             "sha": sha,

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import threading
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from pathlib import Path
 
-from airflow_provider_mlops.testing.gitlab import environment, statuses
+from airflow_provider_mlops.testing.gitlab import statuses
 from airflow_provider_mlops.testing.gitlab.clock import Clock
-from airflow_provider_mlops.testing.gitlab.executors import Executor, JobRun, Outcome
+from airflow_provider_mlops.testing.gitlab.downstream import DownstreamRefused
+from airflow_provider_mlops.testing.gitlab.executors import Executor, Outcome
 from airflow_provider_mlops.testing.gitlab.knobs import Knobs
 from airflow_provider_mlops.testing.gitlab.model import Job, Pipeline, Store, User, now
-from airflow_provider_mlops.testing.gitlab.specs import ConfigError, JobSpec
+from airflow_provider_mlops.testing.gitlab.resource_groups import ResourceGroups
+from airflow_provider_mlops.testing.gitlab.runners import Runners
+from airflow_provider_mlops.testing.gitlab.specs import JobSpec
 from airflow_provider_mlops.testing.gitlab.trace import Trace
 
 FIRST_JOB_ID = 50_001
-_PAUSED_LOOK = 0.02
 _ACCEPTED = {
     "on_success": {"success", "skipped"},
     "on_failure": {"failed"},
@@ -33,7 +31,10 @@ class NotAllowed(Exception):
 
 
 class Lifecycle:
-    """Moves jobs from ``created`` to their end; every public method may be called from any thread."""
+    """Moves jobs from ``created`` to their end; every public method may be called from any thread.
+
+    ``listeners`` are called, under the store's lock, with every pipeline in which something moved.
+    """
 
     def __init__(
         self,
@@ -45,11 +46,18 @@ class Lifecycle:
     ) -> None:
         self.store = store
         self.knobs = knobs
-        self.executor = executor
         self.clock = clock
+        self.listeners: list[Callable[[Pipeline], None]] = []
         self._start_downstream = start_downstream
-        self._queue: list[Job] = []
-        self._threads: dict[int, threading.Thread] = {}
+        self._runners = Runners(
+            store,
+            knobs,
+            executor,
+            clock,
+            changed=lambda job: self._add_up(job.pipeline),
+            ended=self._finish,
+        )
+        self._resources = ResourceGroups()
         self._closed = False
 
     # Beginning and progress
@@ -74,7 +82,7 @@ class Lifecycle:
             id=self.store.next_id("job", FIRST_JOB_ID),
             spec=spec,
             pipeline=pipeline,
-            trace=Trace(timestamps=self.knobs.trace_timestamps),
+            trace=Trace(timestamps=self.knobs.trace_timestamps, limit=self.knobs.trace_limit),
             user=user,
             attempt=attempt,
             allow_failure=spec.allow_failure,
@@ -82,6 +90,8 @@ class Lifecycle:
         masked = [variable.value for variable in pipeline.project.variables.values() if variable.masked]
         job.trace.mask([*masked, job.token])
         pipeline.jobs.append(job)
+        self.store.jobs[job.id] = job
+        self.store.job_tokens[job.token] = job
         return job
 
     def _advance(self, pipeline: Pipeline) -> None:
@@ -94,7 +104,7 @@ class Lifecycle:
                     self._decide(job)
                     moved = moved or job.status != "created"
         self._add_up(pipeline)
-        self._dispatch()
+        self._runners.dispatch()
 
     def _decide(self, job: Job) -> None:
         latest = job.pipeline.latest()
@@ -128,45 +138,21 @@ class Lifecycle:
                 self._advance(job.pipeline)
 
     def _enqueue(self, job: Job) -> None:
-        if job.is_bridge:
-            self._start_bridge(job)
-            return
-        job.status = "pending"
-        job.queued_at = now()
-        if self.knobs.pending_for > 0:
-            self.clock.later(self.knobs.pending_for, lambda: self._line_up(job))
+        if not self._resources.take(job):
+            job.status = "waiting_for_resource"
+        elif not job.is_bridge:
+            self._runners.line_up(job)
+        elif self.knobs.downstream_after > 0:
+            job.status = "pending"
+            self.clock.later(self.knobs.downstream_after, lambda: self._start_late(job))
         else:
-            self._queue.append(job)
-
-    def _line_up(self, job: Job) -> None:
-        with self.store.lock:
-            self._queue.append(job)
-            self._dispatch()
-
-    def _dispatch(self) -> None:
-        if self._closed or not self._queue:
-            return
-        if self.knobs.runner_paused:
-            self.clock.later(_PAUSED_LOOK, self._look_again)
-            return
-        while self._queue and len(self._threads) < self.knobs.concurrent:
-            job = self._queue.pop(0)
-            if job.status != "pending":
-                continue
-            job.status = "running"
-            job.started_at = now()
-            thread = threading.Thread(target=self._run, args=(job,), name=f"gitlab-job-{job.id}", daemon=True)
-            self._threads[job.id] = thread
-            thread.start()
-            self._add_up(job.pipeline)
-
-    def _look_again(self) -> None:
-        with self.store.lock:
-            self._dispatch()
+            self._start_bridge(job)
 
     def _add_up(self, pipeline: Pipeline) -> None:
         before = pipeline.status
         latest = pipeline.latest()
+        if not latest:
+            return
         pipeline.status = statuses.combined((job.status, job.allow_failure) for job in latest)
         if pipeline.status != before:
             pipeline.updated_at = now()
@@ -177,104 +163,56 @@ class Lifecycle:
         else:
             pipeline.finished_at = None
         self.store.changed.notify_all()
-        bridge = pipeline.upstream
-        if bridge is not None and bridge.spec.downstream and bridge.spec.downstream.depend:
-            self._follow(bridge, pipeline, before)
+        for listen in self.listeners:
+            listen(pipeline)
+        if pipeline.upstream is not None and pipeline.depended_on:
+            self._follow(pipeline.upstream, pipeline, before)
 
     # Bridges
+
+    def _start_late(self, bridge: Job) -> None:
+        with self.store.lock:
+            if bridge.status == "pending" and not self._closed:
+                self._start_bridge(bridge)
+                self._advance(bridge.pipeline)
 
     def _start_bridge(self, bridge: Job) -> None:
         bridge.started_at = now()
         try:
             bridge.downstream = self._start_downstream(bridge)
-        except ConfigError:
-            bridge.status, bridge.failure_reason = "failed", "downstream_pipeline_creation_failed"
-            bridge.finished_at = now()
+        except DownstreamRefused as error:
+            bridge.failure_reason = str(error)
+            self._settle(bridge, "failed")
             return
         depend = bridge.spec.downstream is not None and bridge.spec.downstream.depend
         if not depend:
-            bridge.status, bridge.finished_at = "success", now()
+            self._settle(bridge, "success")
         elif not bridge.complete:
             bridge.status = "running"
 
     def _follow(self, bridge: Job, downstream: Pipeline, before: str) -> None:
-        if downstream.status == before or bridge.status not in ("created", "running", "canceling"):
+        if downstream.status == before or bridge.status not in ("created", "pending", "running", "canceling"):
             return
         if downstream.status in statuses.COMPLETE:
-            bridge.status = "success" if downstream.status == "skipped" else downstream.status
-            bridge.finished_at = now()
-            self._advance(bridge.pipeline)
+            self._end(bridge, "success" if downstream.status == "skipped" else downstream.status)
 
-    # Running
+    def _wake_upstream(self, pipeline: Pipeline) -> None:
+        """Let a bridge that depends on a pipeline follow it again, because it runs again."""
+        bridge = pipeline.upstream
+        if bridge is None or bridge.retried or not bridge.complete or not pipeline.depended_on:
+            return
+        bridge.status, bridge.finished_at, bridge.failure_reason = "running", None, None
+        self._reset_skipped(bridge.pipeline, [bridge])
+        self._wake_upstream(bridge.pipeline)
+        self._advance(bridge.pipeline)
 
-    def _sources(self, job: Job) -> list[Job]:
-        """Jobs whose artifacts and dotenv variables this one gets."""
-        latest = [other for other in job.pipeline.latest() if other.complete and other is not job]
-        if job.spec.needs is not None:
-            names = {need.job for need in job.spec.needs if need.artifacts}
-            sources = [other for other in latest if other.name in names]
-        else:
-            sources = [other for other in latest if other.spec.stage_index < job.spec.stage_index]
-        if job.spec.dependencies is not None:
-            sources = [other for other in sources if other.name in job.spec.dependencies]
-        return sources
-
-    def _builds(self, job: Job) -> Path:
-        return self.store.root / "builds" / str(job.id)
-
-    def _job_run(self, job: Job) -> JobRun:
-        project = job.pipeline.project
-        sources = self._sources(job)
-        dotenv = {name: value for source in sources for name, value in source.dotenv.items()}
-        workdir = self._builds(job) / project.path
-
-        def show_status(status: str) -> None:
-            with self.store.lock:
-                if not job.complete and job.status != "canceling":
-                    job.status = status
-                    self._add_up(job.pipeline)
-
-        return JobRun(
-            job_id=job.id,
-            spec=job.spec,
-            attempt=job.attempt,
-            sha=job.pipeline.sha,
-            repository=project.repository,
-            variables=environment.of_job(job, dotenv, str(workdir)),
-            file_variables=frozenset(
-                variable.key for variable in job.pipeline.variables if variable.variable_type == "file"
-            ),
-            inbound=tuple(
-                source.artifacts["archive"].content for source in sources if "archive" in source.artifacts
-            ),
-            workdir=workdir,
-            trace=job.trace,
-            knobs=self.knobs,
-            cancelled=job.cancelled,
-            forced=job.forced,
-            show_status=show_status,
-        )
-
-    def _run(self, job: Job) -> None:
-        try:
-            with self.store.lock:
-                run = self._job_run(job)
-            outcome = self.executor.run(run)
-        except Exception:  # noqa: BLE001  a broken runner is a job's failure, and the log tells why
-            job.trace.write(traceback.format_exc(), "E")
-            outcome = Outcome("failed", "runner_system_failure")
-        # What a job may not remove (a folder it made read-only) stays until the root is removed.
-        shutil.rmtree(self._builds(job), ignore_errors=True)
-        with self.store.lock:
-            self._threads.pop(job.id, None)
-            self._finish(job, outcome)
-            self._dispatch()
-        if outcome.afterwards is not None and not self._closed:
-            outcome.afterwards()
+    # Ends
 
     def _finish(self, job: Job, outcome: Outcome) -> None:
         job.exit_code = outcome.exit_code
         job.artifacts = {stored.file_type: stored for stored in outcome.artifacts}
+        if job.artifacts and job.spec.artifacts is not None and job.spec.artifacts.expire_in is not None:
+            job.artifacts_expire_at = now() + timedelta(seconds=job.spec.artifacts.expire_in)
         job.dotenv, job.tests = outcome.dotenv, outcome.tests
         if job.complete:
             return
@@ -295,11 +233,19 @@ class Lifecycle:
                 self._end(job, "canceled")
 
     def _end(self, job: Job, status: str, *, again: bool = False) -> None:
-        job.status = status
-        job.finished_at = now()
+        self._settle(job, status)
         if again:
             self._enqueue(self._clone(job, job.user))
         self._advance(job.pipeline)
+
+    def _settle(self, job: Job, status: str) -> None:
+        """Give a job its last status, and what it held to the next one."""
+        job.status, job.finished_at = status, now()
+        following = self._resources.next_after(job)
+        if following is not None and not self._closed:
+            self._enqueue(following)
+            if following.pipeline is not job.pipeline:
+                self._advance(following.pipeline)
 
     def _retries_itself(self, job: Job) -> bool:
         retry = job.spec.retry
@@ -324,27 +270,15 @@ class Lifecycle:
                 job.status = "created"
 
     def retry_pipeline(self, pipeline: Pipeline, user: User) -> None:
-        """Run failed and canceled jobs again, in place; bridges stay as they are."""
+        """Run failed and canceled jobs again, in place."""
         with self.store.lock:
-            ended = [job for job in pipeline.latest() if job.status in ("failed", "canceled")]
-            failed = [job for job in ended if not job.is_bridge]
+            failed = [job for job in pipeline.latest() if job.status in ("failed", "canceled")]
             if failed:
                 for job in failed:
                     self._clone(job, user)
                 self._reset_skipped(pipeline, failed)
-                self._reset_bridge(pipeline)
+                self._wake_upstream(pipeline)
             self._advance(pipeline)
-
-    def _reset_bridge(self, pipeline: Pipeline) -> None:
-        """Let the bridge that waits for the pipeline, and those above it, run again."""
-        bridge = pipeline.upstream
-        if bridge is None or not (bridge.spec.downstream and bridge.spec.downstream.depend):
-            return
-        if not bridge.retried and bridge.complete:
-            bridge.status, bridge.finished_at = "running", None
-            self._reset_skipped(bridge.pipeline, [bridge])
-            self._reset_bridge(bridge.pipeline)
-            self._advance(bridge.pipeline)
 
     def retry_job(self, job: Job, user: User) -> Job:
         """Run one finished job again.
@@ -357,13 +291,11 @@ class Lifecycle:
             clone = self._clone(job, user)
             self._enqueue(clone)
             self._reset_skipped(job.pipeline, [clone])
-            self._reset_bridge(job.pipeline)
+            self._wake_upstream(job.pipeline)
             self._advance(job.pipeline)
             return clone
 
-    def play(
-        self, job: Job, user: User, variables: Mapping[str, str], inputs: Mapping[str, object] | None = None
-    ) -> None:
+    def play(self, job: Job, user: User, variables: Mapping[str, str]) -> None:
         """Start a manual or delayed job.
 
         :raises NotAllowed: it is neither.
@@ -372,10 +304,10 @@ class Lifecycle:
             if job.status not in statuses.PLAYABLE:
                 raise NotAllowed("Unplayable Job")
             job.variables.update(variables)
-            job.inputs.update(inputs or {})
             job.user = user
             self._enqueue(job)
             self._reset_skipped(job.pipeline, [job])
+            self._wake_upstream(job.pipeline)
             self._advance(job.pipeline)
 
     def cancel_pipeline(self, pipeline: Pipeline) -> None:
@@ -383,7 +315,7 @@ class Lifecycle:
         with self.store.lock:
             for job in pipeline.latest():
                 self._cancel(job)
-                if job.downstream is not None and job.downstream.project is pipeline.project:
+                if job.downstream is not None and job.downstream.source == "parent_pipeline":
                     self.cancel_pipeline(job.downstream)
             self._advance(pipeline)
 
@@ -393,28 +325,23 @@ class Lifecycle:
             self._cancel(job)
             if force and job.status == "canceling":
                 job.forced.set()
-                self._end(job, "canceled")
+                self._settle(job, "canceled")
             self._advance(job.pipeline)
 
     def _cancel(self, job: Job) -> None:
-        if job.status in ("running", "canceling") and not job.is_bridge:
+        started = job.status not in statuses.JOB_STATUSES or job.status in ("running", "canceling")
+        if started and not job.is_bridge:
             job.status = "canceling"
             job.cancelled.set()
         elif not job.complete:
-            job.status = "canceled"
-            job.finished_at = now()
+            self._settle(job, "canceled")
 
     def close(self) -> None:
         """Cancel everything, wait for the job threads, start nothing any more."""
         with self.store.lock:
             self._closed = True
-            threads = list(self._threads.values())
-            for project in self.store.projects.values():
-                for pipeline in project.pipelines.values():
-                    for job in pipeline.latest():
-                        if not job.complete:
-                            job.cancelled.set()
-                            job.forced.set()
-        for thread in threads:
-            thread.join()
-        self.executor.close()
+            for job in self.store.jobs.values():
+                if not job.complete:
+                    job.cancelled.set()
+                    job.forced.set()
+        self._runners.close()

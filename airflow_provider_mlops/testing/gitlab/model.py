@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,8 @@ from airflow_provider_mlops.testing.gitlab.repository import Repository
 from airflow_provider_mlops.testing.gitlab.specs import JobSpec, PipelinePlan
 from airflow_provider_mlops.testing.gitlab.trace import Trace
 
+MAX_HOOK_FAILURES = 4
+
 
 def now() -> datetime:
     """The time in UTC."""
@@ -24,21 +26,81 @@ def now() -> datetime:
 
 @dataclass(frozen=True)
 class User:
-    """A person, or a token's bot."""
+    """A person, or the bot of a project's access token."""
 
     id: int
     username: str
     name: str
+    bot_of: int | None = None
 
 
 @dataclass
 class Token:
-    """An access token; ``scopes`` holds ``api`` or ``read_api``."""
+    """An access token.
+
+    :param scopes: ``api``, ``read_api`` and others that open nothing here.
+    :param expires_at: From then on it answers 401; None for never.
+    :param projects: Ids of the projects that it may see; None for all.
+    """
 
     value: str
     user: User
     scopes: frozenset[str] = frozenset({"api"})
     revoked: bool = False
+    id: int = 0
+    name: str = "stand-in"
+    created_at: datetime = field(default_factory=now)
+    expires_at: datetime | None = None
+    projects: frozenset[int] | None = None
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= now()
+
+
+@dataclass
+class TriggerToken:
+    """A pipeline trigger token; an expired one is as good as none."""
+
+    id: int
+    value: str
+    owner: User
+    description: str = "stand-in"
+    created_at: datetime = field(default_factory=now)
+    last_used: datetime | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= now()
+
+
+@dataclass
+class Hook:
+    """A webhook of a project; ``failures`` in a row disable it."""
+
+    id: int
+    url: str
+    token: str | None = None
+    pipeline_events: bool = False
+    job_events: bool = False
+    created_at: datetime = field(default_factory=now)
+    failures: int = 0
+
+    @property
+    def executable(self) -> bool:
+        return self.failures < MAX_HOOK_FAILURES
+
+
+@dataclass
+class Note:
+    """A comment on a merge request."""
+
+    id: int
+    author: User
+    body: str
+    created_at: datetime = field(default_factory=now)
+    updated_at: datetime = field(default_factory=now)
 
 
 @dataclass
@@ -50,6 +112,19 @@ class Variable:
     variable_type: str = "env_var"
     masked: bool = False
     raw: bool = False
+    protected: bool = False
+    environment_scope: str = "*"
+    description: str | None = None
+
+
+@dataclass(frozen=True)
+class AutoMerge:
+    """Merge once the pipeline of this commit has succeeded."""
+
+    user: User
+    sha: str
+    message: str | None
+    remove_source_branch: bool
 
 
 @dataclass
@@ -72,6 +147,8 @@ class MergeRequest:
     merge_commit_sha: str | None = None
     merged_by: User | None = None
     final_sha: str | None = None
+    auto_merge: AutoMerge | None = None
+    notes: dict[int, Note] = field(default_factory=dict)
 
 
 @dataclass
@@ -95,17 +172,24 @@ class CommitStatus:
 
 @dataclass
 class Project:
-    """A project and everything in it; ``trigger_tokens`` maps each value to its owner."""
+    """A project and everything in it; trigger tokens go by their value, variables by their key.
+
+    :param former_paths: Where it was before it moved.
+    :param variables_role: ``ci_pipeline_variables_minimum_override_role``.
+    """
 
     id: int
     path: str
     repository: Repository
     default_branch: str = "main"
-    trigger_tokens: dict[str, User] = field(default_factory=dict)
+    trigger_tokens: dict[str, TriggerToken] = field(default_factory=dict)
     variables: dict[str, Variable] = field(default_factory=dict)
     pipelines: dict[int, Pipeline] = field(default_factory=dict)
     merge_requests: dict[int, MergeRequest] = field(default_factory=dict)
     commit_statuses: list[CommitStatus] = field(default_factory=list)
+    hooks: dict[int, Hook] = field(default_factory=dict)
+    former_paths: list[str] = field(default_factory=list)
+    variables_role: str = "developer"
     created_at: datetime = field(default_factory=now)
 
     def add(
@@ -138,7 +222,6 @@ class Job:
     failure_reason: str | None = None
     exit_code: int | None = None
     variables: dict[str, str] = field(default_factory=dict)
-    inputs: dict[str, object] = field(default_factory=dict)
     created_at: datetime = field(default_factory=now)
     queued_at: datetime | None = None
     started_at: datetime | None = None
@@ -146,6 +229,7 @@ class Job:
     erased_at: datetime | None = None
     scheduled_at: datetime | None = None
     artifacts: dict[str, StoredArtifact] = field(default_factory=dict)
+    artifacts_expire_at: datetime | None = None
     dotenv: dict[str, str] = field(default_factory=dict)
     tests: TestReport | None = None
     token: str = field(default_factory=lambda: "glcbt-" + secrets.token_urlsafe(15))
@@ -164,6 +248,11 @@ class Job:
     @property
     def is_bridge(self) -> bool:
         return self.spec.downstream is not None
+
+    def archive(self, at: datetime) -> StoredArtifact | None:
+        """The archive of artifacts, unless there is none or it has expired by then."""
+        expired = self.artifacts_expire_at is not None and self.artifacts_expire_at <= at
+        return None if expired else self.artifacts.get("archive")
 
 
 @dataclass
@@ -192,10 +281,17 @@ class Pipeline:
     finished_at: datetime | None = None
     open: bool = False
     upstream: Job | None = None
+    yaml_errors: str | None = None
 
     def latest(self) -> list[Job]:
         """The newest attempt of each job."""
         return [job for job in self.jobs if not job.retried]
+
+    @property
+    def depended_on(self) -> bool:
+        """Whether the bridge that started it waits for its end."""
+        spec = None if self.upstream is None else self.upstream.spec.downstream
+        return spec is not None and spec.depend
 
     def job(self, name: str) -> Job:
         """The newest attempt of a job.
@@ -218,6 +314,8 @@ class Store:
         self.users: list[User] = []
         self.tokens: dict[str, Token] = {}
         self.projects: dict[int, Project] = {}
+        self.jobs: dict[int, Job] = {}
+        self.job_tokens: dict[str, Job] = {}
         self._ids: dict[str, Iterator[int]] = {}
 
     def next_id(self, kind: str, first: int = 1) -> int:
@@ -225,45 +323,65 @@ class Store:
         with self.lock:
             return next(self._ids.setdefault(kind, itertools.count(first)))
 
-    def add_user(self, username: str, name: str | None = None) -> User:
+    def add_user(self, username: str, name: str | None = None, bot_of: int | None = None) -> User:
         """Make a user."""
-        user = User(self.next_id("user"), username, name or username)
+        user = User(self.next_id("user"), username, name or username, bot_of)
         self.users.append(user)
         return user
 
-    def add_token(self, user: User, *scopes: str) -> Token:
-        """Make an access token."""
-        token = Token("glpat-" + secrets.token_urlsafe(15), user, frozenset(scopes or ("api",)))
+    def add_token(
+        self,
+        user: User,
+        *scopes: str,
+        name: str = "stand-in",
+        expires_at: datetime | None = None,
+        projects: Collection[int] | None = None,
+    ) -> Token:
+        """Make an access token; its scope is ``api`` by default."""
+        token = Token(
+            "glpat-" + secrets.token_urlsafe(15),
+            user,
+            frozenset(scopes or ("api",)),
+            id=self.next_id("token"),
+            name=name,
+            expires_at=expires_at,
+            projects=None if projects is None else frozenset(projects),
+        )
         self.tokens[token.value] = token
+        return token
+
+    def add_trigger_token(
+        self,
+        project: Project,
+        owner: User,
+        description: str = "stand-in",
+        expires_at: datetime | None = None,
+    ) -> TriggerToken:
+        """Make a trigger token."""
+        value = "glptt-" + secrets.token_hex(20)
+        number = self.next_id("trigger token")
+        token = TriggerToken(number, value, owner, description, expires_at=expires_at)
+        project.trigger_tokens[value] = token
         return token
 
     def add_project(self, path: str, owner: User) -> Project:
         """Make a project with an empty repository and one trigger token."""
         number = self.next_id("project")
         project = Project(number, path, Repository(self.root / "repositories" / path))
-        project.trigger_tokens["glptt-" + secrets.token_hex(20)] = owner
+        self.add_trigger_token(project, owner)
         self.projects[number] = project
         return project
 
     def find_project(self, reference: str) -> Project | None:
-        """A project by number or full path."""
+        """A project by number, full path or former path."""
         if reference.isdigit():
             return self.projects.get(int(reference))
-        return next((project for project in self.projects.values() if project.path == reference), None)
+        by_path = [project for project in self.projects.values() if project.path == reference]
+        moved = [project for project in self.projects.values() if reference in project.former_paths]
+        return next(iter([*by_path, *moved]), None)
 
     def find_job(self, project: Project, number: int) -> Job | None:
         """A job of a project by id."""
-        for pipeline in project.pipelines.values():
-            for job in pipeline.jobs:
-                if job.id == number:
-                    return job
-        return None
-
-    def job_of_token(self, value: str) -> Job | None:
-        """The running job that a job token belongs to."""
-        for project in self.projects.values():
-            for pipeline in project.pipelines.values():
-                for job in pipeline.jobs:
-                    if job.token == value and job.status == "running":
-                        return job
-        return None
+        job = self.jobs.get(number)
+        there = job is not None and project.pipelines.get(job.pipeline.id) is job.pipeline
+        return job if there else None

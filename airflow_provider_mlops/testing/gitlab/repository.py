@@ -121,6 +121,37 @@ class Repository:
         rows = self.git("for-each-ref", "--format=%(objectname) %(refname:lstrip=2)", "refs/heads").decode()
         return {name: sha for sha, name in (row.split(" ", 1) for row in rows.splitlines())}
 
+    def tags(self) -> dict[str, str]:
+        """Tag names and their commits, newest name first."""
+        form = (
+            "--format=%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end) %(refname:lstrip=2)"
+        )
+        rows = self.git("for-each-ref", "--sort=-refname", form, "refs/tags").decode()
+        return {name: sha for sha, name in (row.split(" ", 1) for row in rows.splitlines())}
+
+    def listing(self, sha: str, folder: str, *, recursive: bool) -> list[dict[str, str]]:
+        """Files and folders below a folder of a commit (the root is empty), as the tree API shows them."""
+        flags = ["-r", "-t"] if recursive else []
+        place = [f"{folder}/"] if folder else []
+        found = []
+        for row in self.git("ls-tree", "-z", *flags, sha, "--", *place).decode().split("\0"):
+            if row:
+                facts, path = row.split("\t", 1)
+                mode, kind, blob = facts.split()
+                name = path.rpartition("/")[2]
+                found.append({"id": blob, "name": name, "type": kind, "path": path, "mode": mode})
+        return found
+
+    def stats(self, sha: str) -> dict[str, int]:
+        """How many lines a commit added and deleted; binary files count nothing."""
+        rows = self.git("show", "--numstat", "--format=", "--first-parent", "-m", sha).decode(
+            errors="replace"
+        )
+        counts = [row.split("\t")[:2] for row in rows.splitlines() if row]
+        additions = sum(int(added) for added, _ in counts if added.isdigit())
+        deletions = sum(int(deleted) for _, deleted in counts if deleted.isdigit())
+        return {"additions": additions, "deletions": deletions, "total": additions + deletions}
+
     def tree(self, sha: str) -> dict[str, Entry]:
         """Every file of a commit."""
         entries = {}

@@ -9,8 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 
-from airflow_provider_mlops.testing.gitlab import statuses
-from airflow_provider_mlops.testing.gitlab.bash_executor import BashExecutor
+from airflow_provider_mlops.testing.gitlab import merging, statuses
 from airflow_provider_mlops.testing.gitlab.clock import Clock
 from airflow_provider_mlops.testing.gitlab.creation import Creator
 from airflow_provider_mlops.testing.gitlab.entities import Entities
@@ -18,13 +17,38 @@ from airflow_provider_mlops.testing.gitlab.errors import PortTaken, ToolMissing
 from airflow_provider_mlops.testing.gitlab.executors import Executor
 from airflow_provider_mlops.testing.gitlab.faults import Faults
 from airflow_provider_mlops.testing.gitlab.knobs import Knobs
+from airflow_provider_mlops.testing.gitlab.limits import Limits
 from airflow_provider_mlops.testing.gitlab.model import Pipeline, Project, Store
-from airflow_provider_mlops.testing.gitlab.routes import general, jobs, merge_requests, pipelines, repository
+from airflow_provider_mlops.testing.gitlab.routes import (
+    commit_statuses,
+    control,
+    creation,
+    general,
+    jobs,
+    merge_requests,
+    pipelines,
+    projects,
+    repository,
+    storage,
+)
 from airflow_provider_mlops.testing.gitlab.routes.api import Api, dispatch
 from airflow_provider_mlops.testing.gitlab.sockets import HttpServer
+from airflow_provider_mlops.testing.gitlab.switching import SwitchingExecutor
 from airflow_provider_mlops.testing.gitlab.web import Request, Response
+from airflow_provider_mlops.testing.gitlab.webhooks import Webhooks
 
-ROUTES = [*general.ROUTES, *pipelines.ROUTES, *jobs.ROUTES, *repository.ROUTES, *merge_requests.ROUTES]
+# The most frequent ones first.
+ROUTES = [
+    *pipelines.ROUTES,
+    *jobs.ROUTES,
+    *creation.ROUTES,
+    *projects.ROUTES,
+    *repository.ROUTES,
+    *commit_statuses.ROUTES,
+    *merge_requests.ROUTES,
+    *general.ROUTES,
+    *storage.ROUTES,
+]
 
 
 class GitlabStandIn:
@@ -57,21 +81,25 @@ class GitlabStandIn:
                 raise ToolMissing(f"{tool} is not installed", tool=tool)
         self.faults = Faults()
         try:
-            self._server = HttpServer(port, self._respond, self.faults)
+            self._server = HttpServer(port, self._respond, self.faults, control.PREFIX)
         except OSError as error:
             raise PortTaken(f"port {port} cannot be used: {error.strerror}", port=port) from error
         self._temporary = tempfile.mkdtemp(prefix="gitlab-") if root is None else None
         self.root = Path(self._temporary or root or "").resolve()
         self.root.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self.root / "builds", ignore_errors=True)
-        self.executor = executor or BashExecutor()
+        self.executor = executor or SwitchingExecutor()
         self.knobs = knobs or Knobs()
         self.store = Store(self.root)
         self.requests = self._server.requests
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._clock = Clock()
-        self._creator = Creator(self.store, self.knobs, self.executor, self._clock, self.url)
-        self.api = Api(self.store, self.knobs, self._creator, Entities(self.url, self.knobs), self.url)
+        limits = Limits()
+        self._creator = Creator(self.store, self.knobs, self.executor, self._clock, limits, self.url)
+        self._webhooks = Webhooks(self.url)
+        self._creator.lifecycle.listeners += [merging.merge_what_waits, self._webhooks.look]
+        entities = Entities(self.url, self.knobs)
+        self.api = Api(self.store, self.knobs, self._creator, entities, limits, self.url, self.add_project)
         self.user = self.store.add_user("airflow", "Airflow")
         self.token = self.store.add_token(self.user).value
         self.read_token = self.store.add_token(self.user, "read_api").value
@@ -98,6 +126,7 @@ class GitlabStandIn:
         self._server.end_connections()
         self._creator.lifecycle.close()
         self._clock.close()
+        self._webhooks.close()
         if self._temporary:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -110,6 +139,8 @@ class GitlabStandIn:
         self.close()
 
     def _respond(self, request: Request) -> Response:
+        if request.path.startswith(control.PREFIX):
+            return control.respond(self, request)
         return dispatch(self.api, ROUTES, request)
 
     def add_project(self, path: str) -> Project:

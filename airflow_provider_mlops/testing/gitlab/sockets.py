@@ -79,13 +79,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet: requests are recorded, not printed."""
 
     def _answer(self) -> None:
-        if self.headers.get("Transfer-Encoding"):
-            # The end of such a body would have to be parsed; the connection is of no use without that.
-            self.close_connection = True
-            self._send(Response(411, {"error": "The stand-in needs a Content-Length"}), None)
-            return
-        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        data = self._body()
         path, _, query = self.path.partition("?")
+        if path.startswith(self.server.control):
+            self._send(self._work(path, query, data), None)
+            return
         fault = self.server.faults.take(self.command, unquote(self.path))
         response = self._response(fault, path, query, data)
         status = None if response is None else response.status
@@ -95,6 +93,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._break()
         else:
             self._send(response, fault.truncate if fault else None)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline().partition(b";")[0].strip() or b"0", 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            continue
+        return b"".join(chunks)
 
     def _response(self, fault: Fault | None, path: str, query: str, data: bytes) -> Response | None:
         """The answer, or None when the connection shall break."""
@@ -126,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         self.send_header("Content-Type", content_type)
-        if response.status != 204:
+        if response.status not in (204, 304):
             self.send_header("Content-Length", str(len(payload)))
         for name, value in response.headers.items():
             if name != "Content-Type":
@@ -143,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _answer
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _answer
 
 
 def _injected(fault: Fault, status: int) -> Response:
@@ -153,14 +162,20 @@ def _injected(fault: Fault, status: int) -> Response:
 
 
 class HttpServer(ThreadingHTTPServer):
-    """One thread per connection; ``respond`` does the work."""
+    """One thread per connection; ``respond`` does the work.
+
+    Requests below ``control`` are spared from faults, and not recorded.
+    """
 
     daemon_threads = True
     # Many clients may knock at once; the default backlog of 5 would refuse some.
     request_queue_size = 128
 
-    def __init__(self, port: int, respond: Callable[[Request], Response], faults: Faults) -> None:
+    def __init__(
+        self, port: int, respond: Callable[[Request], Response], faults: Faults, control: str
+    ) -> None:
         self.respond = respond
+        self.control = control
         self.faults = faults
         self.requests = Requests()
         self.stopping = threading.Event()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 When = Literal["on_success", "on_failure", "always", "manual", "delayed", "never"]
 
@@ -15,6 +15,10 @@ class ConfigError(Exception):
     def __init__(self, *messages: str) -> None:
         super().__init__("; ".join(messages))
         self.messages = list(messages)
+
+
+class NoPipeline(ConfigError):
+    """There is nothing to run; unlike a wrong configuration this never leaves a failed pipeline."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,17 @@ class Need:
 
 @dataclass(frozen=True)
 class ArtifactSpec:
-    """The ``artifacts`` keyword; reports map a report type to its patterns. Nothing is expanded yet."""
+    """The ``artifacts`` keyword; reports map a report type to its patterns. Nothing is expanded yet.
+
+    ``expire_in`` is seconds, None for ever.
+    """
 
     name: str = "artifacts"
     paths: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     when: str = "on_success"
     reports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    expire_in: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,13 +56,15 @@ class RetrySpec:
 
 @dataclass(frozen=True)
 class DownstreamSpec:
-    """The ``trigger`` keyword of a bridge job."""
+    """The ``trigger`` keyword of a bridge job; entries of ``include`` hold ``local`` or ``artifact``."""
 
-    include: tuple[str, ...] = ()
+    include: tuple[Mapping[str, Any], ...] = ()
     project: str | None = None
     branch: str | None = None
     depend: bool = False
     inputs: Mapping[str, object] = field(default_factory=dict)
+    forward_yaml: bool = True
+    forward_pipeline: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,7 @@ class JobSpec:
     start_in: float = 0.0
     tags: tuple[str, ...] = ()
     downstream: DownstreamSpec | None = None
+    resource_group: str | None = None
 
 
 @dataclass(frozen=True)

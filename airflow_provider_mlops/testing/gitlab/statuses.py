@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 COMPLETE = frozenset({"success", "failed", "canceled", "skipped"})
-CANCELABLE = frozenset(
-    {
-        "created",
-        "waiting_for_resource",
-        "preparing",
-        "waiting_for_callback",
-        "pending",
-        "running",
-        "manual",
-        "scheduled",
-    }
+JOB_STATUSES = (
+    "created",
+    "waiting_for_resource",
+    "preparing",
+    "waiting_for_callback",
+    "pending",
+    "running",
+    "success",
+    "failed",
+    "canceling",
+    "canceled",
+    "skipped",
+    "manual",
+    "scheduled",
 )
 RETRYABLE = frozenset({"success", "failed", "canceled"})
 PLAYABLE = frozenset({"manual", "scheduled"})
+_KNOWN = frozenset(JOB_STATUSES)
 
 
 def combined(jobs: Iterable[tuple[str, bool]]) -> str:
     """The status of a set of jobs, given as (status, allow_failure).
 
-    An allowed failure counts as success; a manual job that may be left alone counts as nothing.
+    An allowed failure counts as success; a manual job that may be left alone counts as nothing, and a status
+    that is not known counts as running.
     """
     seen: set[str] = set()
     for status, allowed in jobs:
@@ -33,7 +38,7 @@ def combined(jobs: Iterable[tuple[str, bool]]) -> str:
         elif allowed and status in ("failed", "canceled"):
             seen.add("success")
         else:
-            seen.add(status)
+            seen.add(status if status in _KNOWN else "running")
 
     def only(*names: str) -> bool:
         return seen <= {*names, "ignored"}
@@ -52,7 +57,7 @@ def combined(jobs: Iterable[tuple[str, bool]]) -> str:
         return "pending"
     if seen & {"running", "pending"}:
         return "running"
-    for status in ("manual", "scheduled"):
+    for status in ("waiting_for_resource", "waiting_for_callback", "manual", "scheduled", "preparing"):
         if status in seen:
             return status
     return "running" if "created" in seen else "failed"

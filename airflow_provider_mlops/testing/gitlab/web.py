@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import email.parser
 import email.policy
+import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
+T = TypeVar("T")
 MAX_PER_PAGE = 100
+# Counting more rows than these would be slow, so GitLab leaves the totals out.
+MAX_COUNTED = 10_000
 _KEY = re.compile(r"\[([^\]]*)\]")
 
 
@@ -45,9 +50,24 @@ def bad_request(message: Any) -> ApiError:
     return ApiError(400, {"message": message})
 
 
-def missing(name: str) -> ApiError:
-    """A required parameter is missing."""
-    return ApiError(400, {"error": f"{name} is missing"})
+def conflict(message: Any) -> ApiError:
+    """``409`` with a message."""
+    return ApiError(409, {"message": message})
+
+
+def invalid(name: str) -> ApiError:
+    """A parameter is of the wrong type."""
+    return ApiError(400, {"error": f"{name} is invalid"})
+
+
+def not_a_value(name: str) -> ApiError:
+    """A parameter is none of the values it may have."""
+    return ApiError(400, {"error": f"{name} does not have a valid value"})
+
+
+def missing(*names: str) -> ApiError:
+    """Required parameters are missing."""
+    return ApiError(400, {"error": ", ".join(f"{name} is missing" for name in names)})
 
 
 @dataclass(frozen=True)
@@ -62,9 +82,24 @@ class Response:
         """The bytes to send and their type."""
         if isinstance(self.body, bytes):
             return self.body, self.headers.get("Content-Type", "application/octet-stream")
-        if self.status == 204:
+        if self.status in (204, 304):
             return b"", "text/plain"
         return json.dumps(self.body).encode(), "application/json"
+
+
+def conditional(request: Request, response: Response) -> Response:
+    """Give a text or JSON answer its ``ETag``, and leave the body out when the client has it already."""
+    if request.method != "GET" or response.status != 200:
+        return response
+    content, content_type = response.payload()
+    if content_type not in ("application/json", "text/plain"):
+        return response
+    tag = f'W/"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
+    headers = {**response.headers, "ETag": tag, "Cache-Control": "max-age=0, private, must-revalidate"}
+    known = [entry.strip() for entry in request.headers.get("if-none-match", "").split(",")]
+    if tag in known or tag.removeprefix("W/") in known or "*" in known:
+        return Response(304, None, headers)
+    return replace(response, body=content, headers={**headers, "Content-Type": content_type})
 
 
 def _nested(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -132,15 +167,32 @@ class Request:
     headers: Mapping[str, str]
     parameters: Mapping[str, Any]
 
+    def require(self, *names: str) -> None:
+        """Check that parameters are there.
+
+        :raises ApiError: some are not; the answer names all of them.
+        """
+        absent = [name for name in names if self.parameters.get(name) is None]
+        if absent:
+            raise missing(*absent)
+
     def text(self, name: str) -> str:
         """A required parameter.
 
         :raises ApiError: it is missing.
         """
-        value = self.parameters.get(name)
-        if value is None:
-            raise missing(name)
-        return str(value)
+        self.require(name)
+        return str(self.parameters[name])
+
+    def choice(self, name: str, values: Collection[str], default: str | None = None) -> str | None:
+        """A parameter that has a fixed set of values.
+
+        :raises ApiError: it has another one.
+        """
+        value = self.parameters.get(name, default)
+        if value is not None and str(value) not in values:
+            raise not_a_value(name)
+        return None if value is None else str(value)
 
     def flag(self, name: str) -> bool:
         """A boolean parameter, False by default."""
@@ -155,21 +207,31 @@ class Request:
         try:
             number = int(value)
         except (TypeError, ValueError):
-            raise ApiError(400, {"error": f"{name} is invalid"}) from None
+            raise invalid(name) from None
         if (low is not None and number < low) or (high is not None and number > high):
-            raise ApiError(400, {"error": f"{name} does not have a valid value"})
+            raise not_a_value(name)
         return number
 
     def many(self, name: str) -> list[str]:
         """A parameter that may be given several times, as ``name[]``, or once."""
         value = self.parameters.get(name)
+        if isinstance(value, Mapping):
+            value = list(value.values())
         return (
             [] if value is None else [str(item) for item in (value if isinstance(value, list) else [value])]
         )
 
 
-def paged(request: Request, rows: Sequence[Any], base: str, *, totals: bool = True) -> Response:
-    """One page of rows, with the headers of offset paging.
+def _link(request: Request, base: str, relation: str, **changes: str) -> str:
+    plain = [(key, value) for key, value in parse_qsl(request.query) if key not in changes]
+    query = urlencode([*plain, *changes.items()], quote_via=quote)
+    return f'<{base}{request.path}?{query}>; rel="{relation}"'
+
+
+def paged(
+    request: Request, rows: Sequence[T], base: str, render: Callable[[T], Any], *, totals: bool = True
+) -> Response:
+    """One page of rows, with the headers of offset paging; only what is shown is rendered.
 
     :param base: The server's address, for ``Link``.
     :raises ApiError: ``per_page`` is 0 or no number.
@@ -177,11 +239,9 @@ def paged(request: Request, rows: Sequence[Any], base: str, *, totals: bool = Tr
     per_page = min(request.number("per_page", 20, low=1), MAX_PER_PAGE)
     page = max(request.number("page", 1), 1)
     pages = max(-(-len(rows) // per_page), 1)
-    plain = [(key, value) for key, value in parse_qsl(request.query) if key not in ("page", "per_page")]
 
     def link(number: int, relation: str) -> str:
-        query = urlencode([*plain, ("page", str(number)), ("per_page", str(per_page))], quote_via=quote)
-        return f'<{base}{request.path}?{query}>; rel="{relation}"'
+        return _link(request, base, relation, page=str(number), per_page=str(per_page))
 
     links = []
     if page > 1:
@@ -195,8 +255,34 @@ def paged(request: Request, rows: Sequence[Any], base: str, *, totals: bool = Tr
         "X-Next-Page": str(page + 1) if page < pages else "",
         "X-Prev-Page": str(page - 1) if page > 1 else "",
     }
-    if totals:
+    if totals and len(rows) <= MAX_COUNTED:
         headers |= {"X-Total": str(len(rows)), "X-Total-Pages": str(pages)}
         links.append(link(pages, "last"))
     headers["Link"] = ", ".join(links)
-    return Response(200, list(rows[(page - 1) * per_page : page * per_page]), headers)
+    return Response(200, [render(row) for row in rows[(page - 1) * per_page : page * per_page]], headers)
+
+
+def keyset_paged(
+    request: Request, rows: Sequence[T], base: str, render: Callable[[T], Any], number_of: Callable[[T], int]
+) -> Response:
+    """One page of rows, newest first, that goes on where ``cursor`` says; only ``Link`` leads to the next.
+
+    :raises ApiError: 405 for another order than by id.
+    """
+    if request.parameters.get("order_by", "id") != "id" or request.parameters.get("sort", "desc") != "desc":
+        raise ApiError(405, {"error": "Keyset pagination is not yet available for this type of request"})
+    per_page = min(request.number("per_page", 20, low=1), MAX_PER_PAGE)
+    left = rows
+    if cursor := request.parameters.get("cursor"):
+        try:
+            last = int(json.loads(base64.urlsafe_b64decode(str(cursor)))["id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ApiError(400, {"error": "cursor is invalid"}) from error
+        left = [row for row in rows if number_of(row) < last]
+    shown = left[:per_page]
+    links = []
+    if len(left) > per_page:
+        following = json.dumps({"id": str(number_of(shown[-1])), "_kd": "n"}).encode()
+        changes = {"cursor": base64.urlsafe_b64encode(following).decode(), "per_page": str(per_page)}
+        links.append(_link(request, base, "next", **changes))
+    return Response(200, [render(row) for row in shown], {"Link": ", ".join(links)} if links else {})

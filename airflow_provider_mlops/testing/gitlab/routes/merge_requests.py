@@ -1,34 +1,14 @@
-"""Merge requests: creating, finding and merging them."""
+"""Merge requests: creating, finding and merging them, and comments on them."""
 
 from __future__ import annotations
 
-from airflow_provider_mlops.testing.gitlab.model import MergeRequest, Project, now
-from airflow_provider_mlops.testing.gitlab.repository import Entry, RepositoryError
+from typing import Any
+
+from airflow_provider_mlops.testing.gitlab import merging, statuses
+from airflow_provider_mlops.testing.gitlab.entities import moment
+from airflow_provider_mlops.testing.gitlab.model import AutoMerge, MergeRequest, Note, Project, now
 from airflow_provider_mlops.testing.gitlab.routes.api import Call, Route
-from airflow_provider_mlops.testing.gitlab.web import ApiError, Response, not_found, paged
-
-
-class _Conflict(Exception):
-    """Both sides changed a file."""
-
-
-def _merged_tree(project: Project, source: str, target: str) -> dict[str, Entry]:
-    """A three-way merge by whole files."""
-    repository = project.repository
-    try:
-        base_sha = repository.git("merge-base", source, target).decode().strip()
-    except RepositoryError as error:
-        raise _Conflict from error
-    base, ours, theirs = repository.tree(base_sha), repository.tree(target), repository.tree(source)
-    merged: dict[str, Entry] = {}
-    for path in base.keys() | ours.keys() | theirs.keys():
-        before, here, there = base.get(path), ours.get(path), theirs.get(path)
-        if here != there and before not in (here, there):
-            raise _Conflict
-        entry = there if here == before else here
-        if entry is not None:
-            merged[path] = entry
-    return merged
+from airflow_provider_mlops.testing.gitlab.web import ApiError, Response, conflict, not_found, paged
 
 
 def _conflicts(project: Project, request: MergeRequest) -> bool:
@@ -37,15 +17,17 @@ def _conflicts(project: Project, request: MergeRequest) -> bool:
     if request.state != "opened" or source is None or target is None:
         return False
     try:
-        _merged_tree(project, source, target)
-    except _Conflict:
+        merging.merged_tree(project, source, target)
+    except merging.Conflict:
         return True
     return False
 
 
-def _entity(call: Call, request: MergeRequest) -> dict[str, object]:
+def _entity(call: Call, request: MergeRequest) -> dict[str, Any]:
     project = call.project
-    return call.api.entities.merge_request(project, request, conflicts=_conflicts(project, request))
+    entity = call.api.entities.merge_request(project, request, conflicts=_conflicts(project, request))
+    made = [row for row in merging.pipelines_of(project, request) if row.sha == entity["sha"]]
+    return {**entity, "head_pipeline": call.api.entities.pipeline(made[0]) if made else None}
 
 
 def _find(call: Call) -> MergeRequest:
@@ -54,6 +36,10 @@ def _find(call: Call) -> MergeRequest:
     if found is None:
         raise not_found()
     return found
+
+
+def _unprocessable(message: str) -> ApiError:
+    return ApiError(422, {"message": [message]})
 
 
 def _labels(call: Call) -> list[str]:
@@ -67,21 +53,20 @@ def _labels(call: Call) -> list[str]:
 
 def create(call: Call) -> Response:
     request, project = call.request, call.project
+    request.require("title", "source_branch", "target_branch")
     source, target = request.text("source_branch"), request.text("target_branch")
-    title = request.text("title")
     with call.api.store.lock:
-        for other in project.merge_requests.values():
-            if other.state == "opened" and (other.source_branch, other.target_branch) == (source, target):
-                message = f"Another open merge request already exists for this source branch: !{other.iid}"
-                raise ApiError(409, {"message": [message]})
+        if source == target:
+            raise _unprocessable("You can't use same project/branch for source and target")
         branches = project.repository.branches()
         for name, side in ((source, "Source"), (target, "Target")):
             if name not in branches:
-                raise ApiError(422, {"message": {"base": [f'{side} branch "{name}" does not exist']}})
-        if source == target:
-            raise ApiError(
-                422, {"message": {"base": ["You can't use same project/branch for source and target"]}}
-            )
+                raise _unprocessable(f'{side} branch "{name}" does not exist')
+        for other in project.merge_requests.values():
+            if other.state == "opened" and (other.source_branch, other.target_branch) == (source, target):
+                raise conflict(
+                    [f"Another open merge request already exists for this source branch: !{other.iid}"]
+                )
         iid = call.api.store.next_id(f"merge request of {project.id}")
         made = MergeRequest(
             id=call.api.store.next_id("merge request", 301),
@@ -89,7 +74,7 @@ def create(call: Call) -> Response:
             author=call.who,
             source_branch=source,
             target_branch=target,
-            title=title,
+            title=request.text("title"),
             description=str(request.parameters.get("description") or ""),
             labels=_labels(call),
             remove_source_branch=request.flag("remove_source_branch"),
@@ -99,17 +84,19 @@ def create(call: Call) -> Response:
 
 
 def index(call: Call) -> Response:
-    parameters = call.request.parameters
-    state = parameters.get("state", "all")
+    request, parameters = call.request, call.request.parameters
+    state = request.choice("state", ("opened", "closed", "locked", "merged", "all"), "all")
+    iids = {int(value) for value in request.many("iids") if value.isdigit()}
     with call.api.store.lock:
         rows = [
-            _entity(call, found)
+            found
             for found in reversed(call.project.merge_requests.values())
             if state in ("all", found.state)
             and parameters.get("source_branch") in (None, found.source_branch)
             and parameters.get("target_branch") in (None, found.target_branch)
+            and (not iids or found.iid in iids)
         ]
-    return paged(call.request, rows, call.api.url)
+        return paged(request, rows, call.api.url, lambda found: _entity(call, found))
 
 
 def show(call: Call) -> Response:
@@ -135,35 +122,122 @@ def update(call: Call) -> Response:
         return Response(body=_entity(call, found))
 
 
+def _auto_merge(call: Call, found: MergeRequest, sha: str, message: str | None) -> bool:
+    """Whether the merge waits for a pipeline of the source branch that still runs."""
+    flags = call.request.flag("auto_merge") or call.request.flag("merge_when_pipeline_succeeds")
+    active = [
+        pipeline
+        for pipeline in merging.pipelines_of(call.project, found)
+        if pipeline.sha == sha and pipeline.status not in statuses.COMPLETE
+    ]
+    if not flags or not active:
+        return False
+    remove = call.request.flag("should_remove_source_branch")
+    found.auto_merge = AutoMerge(call.who, sha, message, remove)
+    return True
+
+
 def merge(call: Call) -> Response:
-    """405 when it cannot be merged, 409 when ``sha`` is not the source branch's head."""
-    project = call.project
+    """405 when it cannot be merged, 409 when ``sha`` is not the source branch's head, 422 for a conflict."""
+    project, parameters = call.project, call.request.parameters
     with call.api.store.lock:
         found = _find(call)
         branches = project.repository.branches()
         source, target = branches.get(found.source_branch), branches.get(found.target_branch)
-        if found.state != "opened" or source is None or target is None:
+        draft = found.title.lower().startswith("draft:")
+        if found.state != "opened" or source is None or target is None or draft:
             raise ApiError(405, {"message": "405 Method Not Allowed"})
-        wanted = call.request.parameters.get("sha")
+        wanted = parameters.get("sha")
         if wanted and wanted != source:
-            raise ApiError(409, {"message": f"SHA does not match HEAD of source branch: {source}"})
-        try:
-            tree = _merged_tree(project, source, target)
-        except _Conflict as error:
-            raise ApiError(422, {"message": "Branch cannot be merged"}) from error
-        message = str(
-            call.request.parameters.get("merge_commit_message")
-            or f"Merge branch '{found.source_branch}' into '{found.target_branch}'\n\n{found.title}"
-        )
-        sha = project.repository.commit(
-            found.target_branch, tree, message, parents=(target, source), expected=target
-        )
-        found.state, found.merge_commit_sha, found.final_sha = "merged", sha, source
-        found.merged_at = found.updated_at = now()
-        found.merged_by = call.who
-        if call.request.flag("should_remove_source_branch") or found.remove_source_branch:
-            project.repository.git("update-ref", "-d", f"refs/heads/{found.source_branch}", source)
+            raise conflict(f"SHA does not match HEAD of source branch: {source}")
+        message = parameters.get("merge_commit_message")
+        text = None if message is None else str(message)
+        if not _auto_merge(call, found, source, text):
+            try:
+                remove = call.request.flag("should_remove_source_branch")
+                merging.merge(project, found, call.who, message=text, remove_source_branch=remove)
+            except merging.Conflict as error:
+                raise ApiError(422, {"message": "Branch cannot be merged"}) from error
         return Response(body=_entity(call, found))
+
+
+def cancel_auto_merge(call: Call) -> Response:
+    with call.api.store.lock:
+        found = _find(call)
+        if found.auto_merge is None:
+            raise ApiError(406, {"message": "406 Not Acceptable"})
+        found.auto_merge = None
+        return Response(201, _entity(call, found))
+
+
+def delete(call: Call) -> Response:
+    with call.api.store.lock:
+        del call.project.merge_requests[_find(call).iid]
+    return Response(204)
+
+
+def pipelines(call: Call) -> Response:
+    """Those of the source branch."""
+    with call.api.store.lock:
+        rows = merging.pipelines_of(call.project, _find(call))
+        return paged(call.request, rows, call.api.url, call.api.entities.pipeline_basic)
+
+
+def _note_entity(call: Call, found: MergeRequest, note: Note) -> dict[str, object]:
+    return {
+        "id": note.id,
+        "type": None,
+        "body": note.body,
+        "author": call.api.entities.user(note.author),
+        "created_at": moment(note.created_at),
+        "updated_at": moment(note.updated_at),
+        "system": False,
+        "noteable_id": found.id,
+        "noteable_type": "MergeRequest",
+        "noteable_iid": found.iid,
+        "project_id": call.project.id,
+        "resolvable": False,
+        "confidential": False,
+        "internal": False,
+    }
+
+
+def notes(call: Call) -> Response:
+    found = _find(call)
+    newest_first = call.request.choice("sort", ("asc", "desc"), "desc") == "desc"
+    rows = sorted(found.notes.values(), key=lambda note: note.id, reverse=newest_first)
+    return paged(call.request, rows, call.api.url, lambda note: _note_entity(call, found, note))
+
+
+def create_note(call: Call) -> Response:
+    found, body = _find(call), call.request.text("body")
+    note = Note(call.api.store.next_id("note"), call.who, body)
+    found.notes[note.id] = note
+    return Response(201, _note_entity(call, found, note))
+
+
+def _note(call: Call) -> tuple[MergeRequest, Note]:
+    found, number = _find(call), call.parts["note"]
+    note = found.notes.get(int(number)) if number.isdigit() else None
+    if note is None:
+        raise not_found()
+    return found, note
+
+
+def show_note(call: Call) -> Response:
+    return Response(body=_note_entity(call, *_note(call)))
+
+
+def update_note(call: Call) -> Response:
+    found, note = _note(call)
+    note.body, note.updated_at = call.request.text("body"), now()
+    return Response(body=_note_entity(call, found, note))
+
+
+def delete_note(call: Call) -> Response:
+    found, note = _note(call)
+    del found.notes[note.id]
+    return Response(204)
 
 
 _ONE = "/projects/:project/merge_requests/:iid"
@@ -172,5 +246,13 @@ ROUTES = [
     Route("GET", "/projects/:project/merge_requests", index),
     Route("GET", _ONE, show),
     Route("PUT", _ONE, update),
+    Route("DELETE", _ONE, delete),
     Route("PUT", f"{_ONE}/merge", merge),
+    Route("POST", f"{_ONE}/cancel_merge_when_pipeline_succeeds", cancel_auto_merge),
+    Route("GET", f"{_ONE}/pipelines", pipelines),
+    Route("GET", f"{_ONE}/notes", notes),
+    Route("POST", f"{_ONE}/notes", create_note),
+    Route("GET", f"{_ONE}/notes/:note", show_note),
+    Route("PUT", f"{_ONE}/notes/:note", update_note),
+    Route("DELETE", f"{_ONE}/notes/:note", delete_note),
 ]

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_mlops.testing.gitlab import environment
-from airflow_provider_mlops.testing.gitlab.model import Job, Pipeline, User, Variable, now
+from airflow_provider_mlops.testing.gitlab import reports, statuses
+from airflow_provider_mlops.testing.gitlab.model import Job, Pipeline, now
 from airflow_provider_mlops.testing.gitlab.routes.api import Call, Route
-from airflow_provider_mlops.testing.gitlab.specs import ConfigError
 from airflow_provider_mlops.testing.gitlab.web import (
     ApiError,
     Request,
     Response,
     bad_request,
     forbidden,
-    missing,
+    invalid,
+    not_a_value,
     not_found,
     paged,
 )
 
-VARIABLES_SHAPE = "variables needs to be a map of key-valued strings"
+_NAME_LENGTH = 255
+_SOURCES = (
+    "unknown",
+    "push",
+    "web",
+    "trigger",
+    "schedule",
+    "api",
+    "external",
+    "pipeline",
+    "chat",
+    "webide",
+    "merge_request_event",
+    "external_pull_request_event",
+    "parent_pipeline",
+    "ondemand_dast_scan",
+    "ondemand_dast_validation",
+    "security_orchestration_policy",
+    "container_registry_push",
+    "duo_workflow",
+    "pipeline_execution_policy_schedule",
+)
+_FINISHED = ("success", "failed", "canceled", "skipped")
 _ORDERS: dict[str, Callable[[Pipeline], Any]] = {
     "id": lambda pipeline: pipeline.id,
     "status": lambda pipeline: pipeline.status,
@@ -31,60 +53,6 @@ _ORDERS: dict[str, Callable[[Pipeline], Any]] = {
 }
 
 
-def _created(
-    call: Call, source: str, user: User, ref: str, variables: Iterable[Variable], inputs: Any
-) -> Response:
-    if inputs is not None and not isinstance(inputs, Mapping):
-        raise ApiError(400, {"error": "inputs is invalid"})
-    try:
-        pipeline = call.api.creator.create(
-            call.project, ref=ref, source=source, user=user, variables=list(variables), inputs=inputs
-        )
-    except ConfigError as error:
-        raise bad_request({"base": error.messages}) from error
-    return Response(201, call.api.entities.pipeline(pipeline, stale=True))
-
-
-def create(call: Call) -> Response:
-    ref = call.request.text("ref")
-    rows = call.request.parameters.get("variables") or []
-    if not isinstance(rows, list):
-        raise ApiError(400, {"error": "variables is invalid"})
-    variables = []
-    for row in rows:
-        if not isinstance(row, Mapping) or "key" not in row:
-            raise ApiError(400, {"error": "variables[0][key] is missing"})
-        kind = str(row.get("variable_type", "env_var"))
-        if kind not in ("env_var", "file"):
-            raise ApiError(400, {"error": "variables[0][variable_type] does not have a valid value"})
-        variables.append(Variable(str(row["key"]), str(row.get("value", "")), kind))
-    return _created(call, "api", call.who, ref, variables, call.request.parameters.get("inputs"))
-
-
-def trigger(call: Call) -> Response:
-    """The one call that a trigger token may make; a job token works too, while its job runs."""
-    request = call.request
-    if request.headers.get("x-gitlab-event") == "Pipeline Hook":
-        raise forbidden()
-    token = request.text("token")
-    ref = call.parts.get("ref") or request.parameters.get("ref")
-    if ref is None:
-        raise missing("ref")
-    variables = request.parameters.get("variables") or {}
-    if not isinstance(variables, Mapping) or not all(isinstance(value, str) for value in variables.values()):
-        raise bad_request(VARIABLES_SHAPE)
-    project = call.project
-    source, owner = "trigger", project.trigger_tokens.get(token)
-    if owner is None:
-        job = call.api.store.job_of_token(token)
-        # A wrong token must not tell that the project exists.
-        if job is None:
-            raise not_found()
-        source, owner = "pipeline", job.user
-    rows = [Variable(key, value) for key, value in variables.items()]
-    return _created(call, source, owner, str(ref), rows, request.parameters.get("inputs"))
-
-
 def _when(request: Request, name: str) -> datetime | None:
     value = request.parameters.get(name)
     if value is None:
@@ -92,11 +60,31 @@ def _when(request: Request, name: str) -> datetime | None:
     try:
         found = datetime.fromisoformat(str(value).replace(" ", "+"))
     except ValueError:
-        raise ApiError(400, {"error": f"{name} is invalid"}) from None
-    return found if found.tzinfo else found.astimezone()
+        raise invalid(name) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _scope(request: Request) -> Callable[[Pipeline], bool] | None:
+    """The filter of ``scope``; of branches and tags it lets the newest pipeline of each pass."""
+    scope = request.choice("scope", ("running", "pending", "finished", "branches", "tags"))
+    if scope in ("branches", "tags"):
+        seen: set[str] = set()
+
+        def newest(pipeline: Pipeline) -> bool:
+            if pipeline.tag is not (scope == "tags") or pipeline.ref in seen:
+                return False
+            seen.add(pipeline.ref)
+            return True
+
+        return newest
+    if scope == "finished":
+        return lambda pipeline: pipeline.status in _FINISHED
+    return None if scope is None else lambda pipeline: pipeline.status == scope
 
 
 def _filters(request: Request) -> list[Callable[[Pipeline], bool]]:
+    request.choice("status", statuses.JOB_STATUSES)
+    request.choice("source", _SOURCES)
     equal: dict[str, Callable[[Pipeline], Any]] = {
         "source": lambda pipeline: pipeline.source,
         "ref": lambda pipeline: pipeline.ref,
@@ -106,9 +94,12 @@ def _filters(request: Request) -> list[Callable[[Pipeline], bool]]:
         "name": lambda pipeline: pipeline.name,
     }
     filters: list[Callable[[Pipeline], bool]] = []
+    if request.parameters.get("source") != "parent_pipeline":
+        # Lists leave out child pipelines unless they are asked for.
+        filters.append(lambda pipeline: pipeline.source != "parent_pipeline")
     for name, value_of in equal.items():
         wanted = request.parameters.get(name)
-        if wanted is not None:
+        if wanted not in (None, ""):
             filters.append(lambda pipeline, value_of=value_of, wanted=wanted: value_of(pipeline) == wanted)  # type: ignore[misc]
     bounds: dict[str, Callable[[Pipeline, datetime], bool]] = {
         "created_after": lambda pipeline, moment: pipeline.created_at >= moment,
@@ -120,66 +111,81 @@ def _filters(request: Request) -> list[Callable[[Pipeline], bool]]:
         moment = _when(request, name)
         if moment is not None:
             filters.append(lambda pipeline, inside=inside, moment=moment: inside(pipeline, moment))  # type: ignore[misc]
+    if "yaml_errors" in request.parameters:
+        broken = request.flag("yaml_errors")
+        filters.append(lambda pipeline: (pipeline.yaml_errors is not None) is broken)
+    if scope := _scope(request):
+        filters.append(scope)
     return filters
 
 
 def index(call: Call) -> Response:
-    request = call.request
-    order = str(request.parameters.get("order_by", "id"))
-    direction = str(request.parameters.get("sort", "desc"))
-    if order not in _ORDERS:
-        raise ApiError(400, {"error": "order_by does not have a valid value"})
-    if direction not in ("asc", "desc"):
-        raise ApiError(400, {"error": "sort does not have a valid value"})
+    request, knobs = call.request, call.api.knobs
+    order = str(request.choice("order_by", _ORDERS, "id"))
+    descending = request.choice("sort", ("asc", "desc"), "desc") == "desc"
     filters = _filters(request)
-    knobs = call.api.knobs
+    lag = max(knobs.list_lag, knobs.hidden_after_create)
+    if lag > 0:
+        filters.insert(0, lambda pipeline: not call.younger(pipeline, lag))
     with call.api.store.lock:
-        pipelines = [
+        # By id, newest first, as they were added; the scopes count on that.
+        rows = [
             pipeline
-            for pipeline in call.project.pipelines.values()
-            if not call.younger(pipeline, max(knobs.list_lag, knobs.hidden_after_create))
-            # Lists leave out child pipelines unless they are asked for.
-            and (
-                pipeline.source != "parent_pipeline" or request.parameters.get("source") == "parent_pipeline"
-            )
-            and all(matches(pipeline) for matches in filters)
+            for pipeline in reversed(call.project.pipelines.values())
+            if all(matches(pipeline) for matches in filters)
         ]
-        pipelines.sort(key=_ORDERS[order], reverse=direction == "desc")
-        rows = [call.api.entities.pipeline_row(pipeline) for pipeline in pipelines]
-    return paged(request, rows, call.api.url, totals=not knobs.hide_total_headers)
+        if order != "id":
+            rows.sort(key=_ORDERS[order], reverse=descending)
+        elif not descending:
+            rows.reverse()
+        return paged(
+            request,
+            rows,
+            call.api.url,
+            call.api.entities.pipeline_row,
+            totals=not knobs.hide_total_headers,
+        )
 
 
 def show(call: Call) -> Response:
     with call.api.store.lock:
         pipeline = call.pipeline
         stale = call.younger(pipeline, call.api.knobs.stale_after_create)
-        return Response(body=call.api.entities.pipeline(pipeline, stale=stale))
+        return Response(body=call.api.entities.pipeline_with_metadata(pipeline, stale=stale))
 
 
 def latest(call: Call) -> Response:
     project = call.project
     ref = str(call.request.parameters.get("ref", project.default_branch))
     with call.api.store.lock:
-        found = [pipeline for pipeline in project.pipelines.values() if pipeline.ref == ref]
-        if not found:
-            raise not_found()
-        return Response(body=call.api.entities.pipeline(found[-1]))
+        for pipeline in reversed(project.pipelines.values()):
+            if pipeline.ref == ref and pipeline.source != "parent_pipeline":
+                return Response(body=call.api.entities.pipeline_with_metadata(pipeline))
+    raise not_found()
 
 
 def variables(call: Call) -> Response:
+    """What the pipeline was created with; only its creator and maintainers may see that."""
+    if call.api.knobs.variables_hidden:
+        raise forbidden()
     return Response(body=[call.api.entities.variable(variable) for variable in call.pipeline.variables])
 
 
 def put_metadata(call: Call) -> Response:
     name = call.request.text("name")
+    if len(name) > _NAME_LENGTH:
+        raise bad_request(
+            f"Failed to update pipeline - Name is too long (maximum is {_NAME_LENGTH} characters)"
+        )
     with call.api.store.lock:
         pipeline = call.pipeline
         pipeline.name = name
         pipeline.updated_at = now()
-        return Response(body=call.api.entities.pipeline(pipeline))
+        return Response(body=call.api.entities.pipeline_with_metadata(pipeline))
 
 
 def delete(call: Call) -> Response:
+    call.unless_refreshing()
     with call.api.store.lock:
         pipeline = call.pipeline
         call.api.creator.lifecycle.cancel_pipeline(pipeline)
@@ -202,30 +208,37 @@ def retry(call: Call) -> Response:
         return Response(201, call.api.entities.pipeline(pipeline))
 
 
-def _scoped(call: Call, jobs: Iterable[Job]) -> list[Job]:
-    scopes = call.request.many("scope")
+def scoped(request: Request, jobs: Iterable[Job]) -> list[Job]:
+    """The jobs with one of the statuses of ``scope``.
+
+    :raises ApiError: a status does not exist.
+    """
+    scopes = set(request.many("scope"))
+    if not scopes <= set(statuses.JOB_STATUSES):
+        raise not_a_value("scope")
     return [job for job in jobs if not scopes or job.status in scopes]
 
 
-def _visible(call: Call) -> list[Job]:
-    pipeline = call.pipeline
-    if call.younger(pipeline, call.api.knobs.stale_after_create):
-        return []
-    jobs = pipeline.jobs if call.request.flag("include_retried") else pipeline.latest()
-    return _scoped(call, sorted(jobs, key=lambda job: job.id, reverse=True))
+def _visible(call: Call, *, bridges: bool) -> Response:
+    """Bridges or all others, newest first; retried ones only with ``include_retried``, and nothing marks them."""
+    render = call.api.entities.bridge if bridges else call.api.entities.job
+    with call.api.store.lock:
+        pipeline = call.pipeline
+        found = pipeline.jobs if call.request.flag("include_retried") else pipeline.latest()
+        if call.younger(pipeline, call.api.knobs.stale_after_create):
+            found = []
+        newest = sorted((job for job in found if job.is_bridge is bridges), key=lambda job: -job.id)
+        rows = scoped(call.request, newest)
+        totals = not call.api.knobs.hide_total_headers
+        return paged(call.request, rows, call.api.url, render, totals=totals)
 
 
 def jobs(call: Call) -> Response:
-    """Without bridges; retried jobs only with ``include_retried``, and nothing marks them."""
-    with call.api.store.lock:
-        rows = [call.api.entities.job(job) for job in _visible(call) if not job.is_bridge]
-    return paged(call.request, rows, call.api.url, totals=not call.api.knobs.hide_total_headers)
+    return _visible(call, bridges=False)
 
 
 def bridges(call: Call) -> Response:
-    with call.api.store.lock:
-        rows = [call.api.entities.bridge(job) for job in _visible(call) if job.is_bridge]
-    return paged(call.request, rows, call.api.url)
+    return _visible(call, bridges=True)
 
 
 def trigger_jobs(call: Call) -> Response:
@@ -236,39 +249,16 @@ def trigger_jobs(call: Call) -> Response:
 
 def test_report_summary(call: Call) -> Response:
     with call.api.store.lock:
-        return Response(body=call.api.entities.test_summary(call.pipeline))
+        return Response(body=reports.summary(call.pipeline))
 
 
-def lint(call: Call) -> Response:
-    """Validation of the project's own file, or of ``content`` when it is posted."""
-    project = call.project
-    ref = str(
-        call.request.parameters.get("ref")
-        or call.request.parameters.get("content_ref")
-        or project.default_branch
-    )
-    sha = project.repository.resolve(ref)
-    if sha is None:
-        raise not_found("Reference")
-    content = call.request.parameters.get("content")
-    errors: list[str] = []
-    predefined = environment.of_creation(
-        project, server_url=call.api.url, ref=ref, sha=sha, tag=False, source="push", user=call.who
-    )
-    try:
-        call.api.creator.plan(project, sha, predefined, [], {}, None if content is None else str(content))
-    except ConfigError as error:
-        errors = error.messages
-    return Response(
-        body={"valid": not errors, "errors": errors, "warnings": [], "merged_yaml": content, "includes": []}
-    )
+def test_report(call: Call) -> Response:
+    with call.api.store.lock:
+        return Response(body=reports.full(call.pipeline))
 
 
 _PIPELINE = "/projects/:project/pipelines/:pipeline"
 ROUTES = [
-    Route("POST", "/projects/:project/pipeline", create),
-    Route("POST", "/projects/:project/trigger/pipeline", trigger, open=True),
-    Route("POST", "/projects/:project/ref/:ref/trigger/pipeline", trigger, open=True),
     Route("GET", "/projects/:project/pipelines", index),
     Route("GET", "/projects/:project/pipelines/latest", latest),
     Route("GET", _PIPELINE, show, job_token=True),
@@ -281,6 +271,5 @@ ROUTES = [
     Route("GET", f"{_PIPELINE}/bridges", bridges, job_token=True),
     Route("GET", f"{_PIPELINE}/trigger_jobs", trigger_jobs, job_token=True),
     Route("GET", f"{_PIPELINE}/test_report_summary", test_report_summary),
-    Route("GET", "/projects/:project/ci/lint", lint),
-    Route("POST", "/projects/:project/ci/lint", lint),
+    Route("GET", f"{_PIPELINE}/test_report", test_report),
 ]

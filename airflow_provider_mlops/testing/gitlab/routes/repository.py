@@ -1,4 +1,4 @@
-"""Commits, files, branches and commit statuses."""
+"""Commits, files, branches and tags."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_mlops.testing.gitlab.model import CommitStatus, Project, now
+from airflow_provider_mlops.testing.gitlab.model import Project
 from airflow_provider_mlops.testing.gitlab.repository import Entry, RepositoryError
 from airflow_provider_mlops.testing.gitlab.routes.api import Call, Route
 from airflow_provider_mlops.testing.gitlab.web import (
     ApiError,
     Response,
     bad_request,
+    invalid,
     missing,
+    not_a_value,
     not_found,
     paged,
 )
 
-STATES = ("pending", "running", "success", "failed", "canceled", "skipped")
+# The words differ from those of commits, and from each other.
+_STALE = {
+    "update": "You are attempting to update a file that has changed since you started editing it.",
+    "delete": "You are attempting to delete a file that has been previously updated.",
+}
 
 
-def _sha(project: Project, ref: str, what: str = "Commit") -> str:
+def sha_of(project: Project, ref: str, what: str = "Commit") -> str:
     sha = project.repository.resolve(ref)
     if sha is None:
         raise not_found(what)
@@ -46,12 +52,14 @@ def _unchanged(project: Project, head: str, path: str, last_commit: Any, message
         raise bad_request(message)
 
 
-def _apply(project: Project, tree: dict[str, Entry], action: Mapping[str, Any], head: str) -> None:
+def _apply(
+    project: Project, tree: dict[str, Entry], action: Mapping[str, Any], head: str, name: str = "action"
+) -> None:
     kind, path = action.get("action"), action.get("file_path")
     if kind not in ("create", "update", "move", "delete", "chmod"):
-        raise ApiError(400, {"error": "actions[0][action] does not have a valid value"})
+        raise not_a_value(f"{name}[action]")
     if not path:
-        raise missing("actions[0][file_path]")
+        raise missing(f"{name}[file_path]")
     path = str(path)
     store = project.repository.store
     if kind == "create":
@@ -81,11 +89,13 @@ def _apply(project: Project, tree: dict[str, Entry], action: Mapping[str, Any], 
 
 def create_commit(call: Call) -> Response:
     request, project = call.request, call.project
-    branch = request.text("branch")
-    message = request.text("commit_message")
-    actions = request.parameters.get("actions")
-    if not isinstance(actions, list):
-        raise missing("actions")
+    request.require("branch", "commit_message", "actions")
+    branch, message = request.text("branch"), request.text("commit_message")
+    actions = request.parameters["actions"]
+    if not isinstance(actions, list) or not all(isinstance(action, Mapping) for action in actions):
+        raise invalid("actions")
+    if "start_branch" in request.parameters and "start_sha" in request.parameters:
+        raise ApiError(400, {"error": "start_branch, start_sha are mutually exclusive"})
     start = request.parameters.get("start_branch") or request.parameters.get("start_sha")
     with call.api.store.lock:
         repository = project.repository
@@ -100,8 +110,8 @@ def create_commit(call: Call) -> Response:
         if base is None:
             raise bad_request(f"Cannot find start_branch '{start}'")
         tree = repository.tree(base)
-        for action in actions:
-            _apply(project, tree, action, base)
+        for number, action in enumerate(actions):
+            _apply(project, tree, action, base, f"actions[{number}]")
         author = (
             str(request.parameters.get("author_name") or call.who.name),
             str(request.parameters.get("author_email") or f"{call.who.username}@example.com"),
@@ -110,31 +120,30 @@ def create_commit(call: Call) -> Response:
             sha = repository.commit(branch, tree, message, parents=(base,), expected=existing, author=author)
         except RepositoryError as error:
             raise bad_request(f"Could not update {branch}. Please refresh and try again.") from error
-        stats = {"additions": 0, "deletions": 0, "total": 0}
         entity = call.api.entities.commit(project, sha)
-    return Response(
-        201, {**entity, "stats": stats, "status": None, "project_id": project.id, "last_pipeline": None}
-    )
+        if str(request.parameters.get("stats", "true")).lower() != "false":
+            entity["stats"] = repository.stats(sha)
+    return Response(201, {**entity, "status": None, "project_id": project.id, "last_pipeline": None})
 
 
 def commits(call: Call) -> Response:
     project = call.project
-    sha = _sha(project, str(call.request.parameters.get("ref_name") or project.default_branch))
+    sha = sha_of(project, str(call.request.parameters.get("ref_name") or project.default_branch))
     arguments = ["log", "--format=%H", sha]
     if path := call.request.parameters.get("path"):
         arguments += ["--", str(path)]
     rows = project.repository.git(*arguments).decode().split()
-    return paged(call.request, [call.api.entities.commit(project, row) for row in rows], call.api.url)
+    return paged(call.request, rows, call.api.url, lambda row: call.api.entities.commit(project, row))
 
 
 def commit(call: Call) -> Response:
     project = call.project
-    sha = _sha(project, call.parts["sha"])
+    sha = sha_of(project, call.parts["sha"])
     last = [pipeline for pipeline in project.pipelines.values() if pipeline.sha == sha]
     return Response(
         body={
             **call.api.entities.commit(project, sha),
-            "stats": {"additions": 0, "deletions": 0, "total": 0},
+            "stats": project.repository.stats(sha),
             "status": last[-1].status if last else None,
             "project_id": project.id,
             "last_pipeline": call.api.entities.pipeline_row(last[-1]) if last else None,
@@ -144,7 +153,7 @@ def commit(call: Call) -> Response:
 
 def _file(call: Call) -> tuple[Project, str, str, bytes]:
     project = call.project
-    sha = _sha(project, str(call.request.parameters.get("ref") or "HEAD"))
+    sha = sha_of(project, str(call.request.parameters.get("ref") or "HEAD"))
     content = project.repository.read(sha, call.parts["path"])
     if content is None:
         raise not_found("File")
@@ -187,15 +196,15 @@ def file_head(call: Call) -> Response:
 
 def _write_file(call: Call, kind: str) -> Response:
     request, project = call.request, call.project
+    request.require("branch", "commit_message", *(() if kind == "delete" else ("content",)))
     path, branch = call.parts["path"], request.text("branch")
     message = request.text("commit_message")
     with call.api.store.lock:
         head = project.repository.branches().get(branch)
         if head is None:
             raise bad_request("You can only create or edit files when you are on a branch")
-        if kind == "update":
-            stale = "You are attempting to update a file that has changed since you started editing it."
-            _unchanged(project, head, path, request.parameters.get("last_commit_id"), stale)
+        if kind in _STALE:
+            _unchanged(project, head, path, request.parameters.get("last_commit_id"), _STALE[kind])
         tree = project.repository.tree(head)
         action = {key: value for key, value in request.parameters.items() if key in ("content", "encoding")}
         _apply(project, tree, {**action, "action": kind, "file_path": path}, head)
@@ -207,10 +216,9 @@ def _write_file(call: Call, kind: str) -> Response:
 
 def branches(call: Call) -> Response:
     project = call.project
-    rows = [
-        call.api.entities.branch(project, name, sha) for name, sha in project.repository.branches().items()
-    ]
-    return paged(call.request, rows, call.api.url)
+    wanted = str(call.request.parameters.get("search", ""))
+    rows = [(name, sha) for name, sha in project.repository.branches().items() if wanted in name]
+    return paged(call.request, rows, call.api.url, lambda row: call.api.entities.branch(project, *row))
 
 
 def branch(call: Call) -> Response:
@@ -243,47 +251,53 @@ def delete_branch(call: Call) -> Response:
     return Response(204)
 
 
-def set_status(call: Call) -> Response:
-    """Put a status on a commit; saying pending or running twice is refused."""
-    request, project = call.request, call.project
-    sha = _sha(project, call.parts["sha"])
-    state = request.text("state")
-    if state not in STATES:
-        raise ApiError(400, {"error": "state does not have a valid value"})
-    name = str(request.parameters.get("name") or request.parameters.get("context") or "default")
+def tree(call: Call) -> Response:
+    """Files and folders; ``recursive`` goes down into folders."""
+    project, parameters = call.project, call.request.parameters
+    sha = sha_of(project, str(parameters.get("ref") or project.default_branch), "Tree")
+    inside = str(parameters.get("path") or "").strip("/")
+    rows = project.repository.listing(sha, inside, recursive=call.request.flag("recursive"))
+    if inside and not rows:
+        raise not_found("Tree")
+    return paged(call.request, rows, call.api.url, lambda row: row)
+
+
+def _tag_entity(call: Call, project: Project, name: str, sha: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "message": "",
+        "target": sha,
+        "commit": call.api.entities.commit(project, sha),
+        "release": None,
+        "protected": False,
+        "created_at": None,
+    }
+
+
+def tags(call: Call) -> Response:
+    project = call.project
+    rows = list(project.repository.tags().items())
+    return paged(call.request, rows, call.api.url, lambda row: _tag_entity(call, project, *row))
+
+
+def create_tag(call: Call) -> Response:
+    project = call.project
+    call.request.require("tag_name", "ref")
+    name, ref = call.request.text("tag_name"), call.request.text("ref")
     with call.api.store.lock:
-        found = next((row for row in project.commit_statuses if (row.sha, row.name) == (sha, name)), None)
-        if found is None:
-            number = call.api.store.next_id("commit status")
-            ref = request.parameters.get("ref")
-            found = CommitStatus(number, sha, None if ref is None else str(ref), state, name, call.who)
-            project.commit_statuses.append(found)
-        elif found.status == state and state in ("pending", "running"):
-            event = {"pending": "enqueue", "running": "run"}[state]
-            reason = f'Reason: [Status cannot transition via "{event}"]'
-            raise bad_request(f"Cannot transition status via :{event} from :{state} ({reason})")
-        found.status = state
-        for key in ("target_url", "description", "coverage", "pipeline_id"):
-            if request.parameters.get(key) is not None:
-                setattr(found, key, request.parameters[key])
-        if state == "running":
-            found.started_at = now()
-        elif state != "pending":
-            found.finished_at = now()
-        return Response(201, call.api.entities.commit_status(found))
-
-
-def list_statuses(call: Call) -> Response:
-    sha = _sha(call.project, call.parts["sha"])
-    rows = [call.api.entities.commit_status(row) for row in call.project.commit_statuses if row.sha == sha]
-    return paged(call.request, rows, call.api.url)
+        if name in project.repository.tags():
+            raise bad_request(f"Tag {name} already exists")
+        sha = project.repository.resolve(ref)
+        if sha is None:
+            raise bad_request(f"Target {ref} is invalid")
+        project.repository.git("update-ref", f"refs/tags/{name}", sha, "0" * 40)
+    return Response(201, _tag_entity(call, project, name, sha))
 
 
 _FILE = "/projects/:project/repository/files/:path"
 ROUTES = [
     Route("POST", "/projects/:project/repository/commits", create_commit),
     Route("GET", "/projects/:project/repository/commits", commits),
-    Route("GET", "/projects/:project/repository/commits/:sha/statuses", list_statuses),
     Route("GET", "/projects/:project/repository/commits/:sha", commit),
     Route("GET", f"{_FILE}/raw", file_raw),
     Route("GET", _FILE, file_show),
@@ -295,5 +309,7 @@ ROUTES = [
     Route("POST", "/projects/:project/repository/branches", create_branch),
     Route("GET", "/projects/:project/repository/branches/:branch", branch),
     Route("DELETE", "/projects/:project/repository/branches/:branch", delete_branch),
-    Route("POST", "/projects/:project/statuses/:sha", set_status),
+    Route("GET", "/projects/:project/repository/tree", tree),
+    Route("GET", "/projects/:project/repository/tags", tags),
+    Route("POST", "/projects/:project/repository/tags", create_tag),
 ]
