@@ -5,6 +5,7 @@ from airflow_provider_mlops.vector.embedders import (
     CallableEmbedder,
     HashEmbedder,
     OnnxEmbedder,
+    OpenAIEmbedder,
     PrecomputedVectors,
 )
 from airflow_provider_mlops.vector.gate import Gate
@@ -16,6 +17,7 @@ __all__ = [
     "Gate",
     "HashEmbedder",
     "OnnxEmbedder",
+    "OpenAIEmbedder",
     "PrecomputedVectors",
     "Records",
     "RecursiveChunker",

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from airflow_provider_mlops.vector.batches import batches
+from airflow_provider_mlops.vector.budget import Budget, Estimate, cost_of
 from airflow_provider_mlops.vector.cache import EmbeddingCache
 from airflow_provider_mlops.vector.documents import Chunk
 from airflow_provider_mlops.vector.embedders import Embedder
+from airflow_provider_mlops.vector.embedders.base import CountsTokens, Metered
 from airflow_provider_mlops.vector.errors import VectorInvalid
 from airflow_provider_mlops.vector.stores.base import Row, Snapshot
 
 if TYPE_CHECKING:
     import numpy as np
+
+# Chunks per look-up of an estimate.
+_PART = 2000
 
 
 class RowMaker:
@@ -20,9 +26,15 @@ class RowMaker:
 
     :param embedder: of the index.
     :param cache: embeddings of earlier runs, if they are kept.
+    :param budget: what embedding may use, by default anything.
+    :raises InvalidArgument: a budget that the embedder gives no figures for.
     """
 
-    def __init__(self, embedder: Embedder, cache: EmbeddingCache | None = None) -> None:
+    def __init__(
+        self, embedder: Embedder, cache: EmbeddingCache | None = None, budget: Budget | None = None
+    ) -> None:
+        self.budget = budget or Budget()
+        self.budget.check_embedder(embedder)
         self._embedder = embedder
         self._cache = cache
         self._base: Snapshot | None = None
@@ -32,6 +44,39 @@ class RowMaker:
         #: Chunks whose vector was at hand: in the source, an earlier version, or the cache.
         self.cached = 0
 
+    @property
+    def tokens(self) -> int | None:
+        """Tokens that were sent through the embedder, as its server reported them; ``None`` for local ones."""
+        return self._embedder.usage.tokens if isinstance(self._embedder, Metered) else None
+
+    @property
+    def cost(self) -> float | None:
+        """What they cost; ``None`` without a price."""
+        return cost_of(self._embedder, self.tokens)
+
+    def estimate(self, chunks: Iterable[Chunk]) -> Estimate:
+        """What :meth:`rows` would embed for these chunks, in any order. Nothing is sent; memory stays bounded."""
+        texts = cached = tokens = 0
+        for part in batches(chunks, _PART):
+            unsettled = {
+                chunk.text: chunk for chunk in part if chunk.vector is None and chunk.id not in self._in_base
+            }
+            known = self._cache.known(list(unsettled)) if self._cache and unsettled else set()
+            missing = [text for text in unsettled if text not in known]
+            texts += len(missing)
+            cached += len(part) - len(missing)
+            if isinstance(self._embedder, CountsTokens) and missing:
+                tokens += sum(self._embedder.count_tokens(missing))
+        total = tokens if isinstance(self._embedder, CountsTokens) else None
+        return Estimate(texts, cached, total, cost_of(self._embedder, total))
+
+    def check_budget(self, estimate: Estimate) -> None:
+        """Compare what a run would use with the caps, before it begins.
+
+        :raises EmbeddingBudgetExceeded: more than a cap.
+        """
+        self.budget.check(estimate.tokens, estimate.cost, estimate.texts)
+
     def reuse(self, base: Snapshot, chunk_ids: Container[str]) -> None:
         """Take vectors from a version with the same fingerprint, where it has the chunk."""
         self._base, self._in_base = base, chunk_ids
@@ -40,6 +85,7 @@ class RowMaker:
         """Rows in the order of the chunks.
 
         :raises VectorInvalid: a vector is not fit to be stored; nothing of this call was sent or cached.
+        :raises EmbeddingBudgetExceeded: the next texts would pass a cap; they were not sent to the embedder.
         """
         import numpy as np
 
@@ -79,6 +125,7 @@ class RowMaker:
     def _embed(self, texts: Sequence[str], docs: dict[str, str]) -> dict[str, np.ndarray]:
         import numpy as np
 
+        self._spend(texts)
         vectors = np.ascontiguousarray(self._embedder.embed(texts), dtype=np.float32)
         if vectors.shape != (len(texts), self._embedder.dimension):
             raise VectorInvalid(
@@ -94,3 +141,9 @@ class RowMaker:
                 document=docs[first],
             )
         return dict(zip(texts, vectors, strict=True))
+
+    def _spend(self, texts: Sequence[str]) -> None:
+        """An estimate can be wrong, and a source can change in between: look again before each batch."""
+        if self.budget.limited and isinstance(self._embedder, Metered):
+            total = self._embedder.usage.tokens + sum(self._embedder.count_tokens(texts))
+            self.budget.check(total, cost_of(self._embedder, total), self.embedded + len(texts))

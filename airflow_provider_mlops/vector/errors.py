@@ -67,6 +67,33 @@ class EmbedderModelInvalid(PermanentError):
     remedy = "Export the model for feature extraction, and copy all of its files again."
 
 
+class TextTooLong(PermanentError):
+    """A text has more tokens than the embedding model reads. It is not cut in silence: what is cut off would not be found."""
+
+    remedy = "Use a chunker whose sizes are in tokens and below the model's limit."
+
+
+class EmbeddingBudgetExceeded(PermanentError):
+    """Embedding what is new would use more tokens or money than ``max_tokens`` or ``max_cost`` allows.
+
+    Checked before the first text is sent; nothing was written. Fields: ``tokens``, ``cost``, ``max_tokens``, ``max_cost``.
+    """
+
+    remedy = "Raise the cap if the change is meant; else look at what in the source has changed."
+
+
+class EmbedderQuotaExhausted(PermanentError):
+    """The account at the embedding server has no quota left; waiting does not bring it back."""
+
+    remedy = "Raise the account's quota or pay its bill, then clear the task: what was embedded is not paid for twice where there is an embedding cache."
+
+
+class EmbedderAnswerInvalid(TemporaryError):
+    """The embedding server kept giving answers that are cut off, incomplete or no embeddings at all; none was used."""
+
+    remedy = "Check that the connection's host is the base URL of an OpenAI-compatible API (it usually ends with /v1)."
+
+
 class ObjectsRefused(PermanentError):
     """The store refused objects for good (type, dimension, unknown property); nothing stale was deleted."""
 

@@ -12,7 +12,7 @@ from airflow_provider_mlops.base.hook import MlopsHook, connection_info
 from airflow_provider_mlops.compat import BaseHook, ObjectStoragePath
 from airflow_provider_mlops.config import artifacts
 from airflow_provider_mlops.errors import InvalidArgument
-from airflow_provider_mlops.vector.embedders import Embedder, OnnxEmbedder
+from airflow_provider_mlops.vector.embedders import Embedder, OnnxEmbedder, connected
 from airflow_provider_mlops.vector.embedders.model_cache import fetch_model
 from airflow_provider_mlops.vector.search import search
 from airflow_provider_mlops.vector.spec import VectorIndex
@@ -21,15 +21,17 @@ from airflow_provider_mlops.vector.stores.base import Hit
 
 def located(index: VectorIndex) -> VectorIndex:
     """The index with its places filled in: a LanceDB index with neither ``uri`` nor ``conn_id`` lies in the
-    folder ``vector`` below ``[mlops] artifacts``; the embedder's model lies on this disk.
+    folder ``vector`` below ``[mlops] artifacts``; the embedder's model lies on this disk; an embedder that asks
+    a server has its connection.
 
     :raises InvalidArgument: one of them would have to lie below that option, and it is not set; or nothing here
         reads the model's kind of URI.
     :raises EmbedderModelMissing, RemoteUnavailable, StorageUnwritable: the model cannot be fetched.
+    :raises ConnectionMissing, ConnectionIncomplete: the embedder's connection is not there, or no use.
     """
     if index.backend == "lancedb" and not index.uri and not index.conn_id:
         index = replace(index, uri=artifacts("vector"))
-    return replace(index, embedder=_with_local_model(index.embedder))
+    return replace(index, embedder=connected(_with_local_model(index.embedder), connection_info))
 
 
 def _with_local_model(embedder: Embedder) -> Embedder:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.errors import ConnectionMissing, InvalidArgument
 from airflow_provider_mlops.vector.documents import vector_problem
+from airflow_provider_mlops.vector.embedders import connected
 from airflow_provider_mlops.vector.errors import VersionMissing
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores import Connections, open_store
@@ -43,7 +44,7 @@ def search(
     :param query: a text, or a vector made with the index's embedder.
     :param full_text: search by words (BM25) instead of by vector.
     :param version: name of a version; default the live one.
-    :param connections: looks up the index's connection, where it has one.
+    :param connections: looks up the connections of the index and of its embedder, where they have one.
     :raises InvalidArgument: k below 1, a full-text search with a vector, or a vector of the wrong length.
     :raises VersionMissing: no version is live, or there is none of that name.
     """
@@ -65,7 +66,7 @@ def search(
         import numpy as np
 
         array = (
-            index.embedder.embed([query], "query")[0]
+            connected(index.embedder, connections).embed([query], "query")[0]
             if isinstance(query, str)
             else np.array(query, np.float32)
         )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector.embedders.base import Embedder
 from airflow_provider_mlops.vector.embedders.callable import CallableEmbedder
 from airflow_provider_mlops.vector.embedders.hash import HashEmbedder
 from airflow_provider_mlops.vector.embedders.onnx import OnnxEmbedder
+from airflow_provider_mlops.vector.embedders.openai import OpenAIEmbedder
 from airflow_provider_mlops.vector.embedders.precomputed import PrecomputedVectors
 
 __all__ = [
@@ -18,7 +20,9 @@ __all__ = [
     "Embedder",
     "HashEmbedder",
     "OnnxEmbedder",
+    "OpenAIEmbedder",
     "PrecomputedVectors",
+    "connected",
     "embedder_from_json",
     "embedder_to_json",
 ]
@@ -27,6 +31,7 @@ EMBEDDERS: dict[str, type[Any]] = {
     "callable": CallableEmbedder,
     "hash": HashEmbedder,
     "onnx": OnnxEmbedder,
+    "openai": OpenAIEmbedder,
     "precomputed": PrecomputedVectors,
 }
 
@@ -53,4 +58,15 @@ def embedder_from_json(data: Mapping[str, Any]) -> Embedder:
         embedder: Embedder = EMBEDDERS[kind](**arguments)
     except (TypeError, ValueError) as error:
         raise InvalidArgument(f"Embedder {kind!r}: {error}") from error
+    return embedder
+
+
+def connected(embedder: Embedder, connections: Callable[[str], ConnectionInfo]) -> Embedder:
+    """The embedder with its connection, where it needs one; others as they are.
+
+    :param connections: looks a connection up by its id; called only where there is one.
+    :raises ConnectionMissing, ConnectionIncomplete: the connection is not there, or no use.
+    """
+    if isinstance(embedder, OpenAIEmbedder):
+        return embedder.connected(connections(embedder.embeddings_conn_id))
     return embedder

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlops.errors import InvalidArgument
+from airflow_provider_mlops.vector.functions import check_function_name, load_function
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,11 +29,7 @@ class CallableEmbedder:
     revision: str = "1"
 
     def __post_init__(self) -> None:
-        module, _, name = self.function.partition(":")
-        if not all(part.isidentifier() for part in module.split(".")) or not name.isidentifier():
-            raise InvalidArgument(
-                f"Embedder function {self.function!r} is not of the form 'package.module:function'"
-            )
+        check_function_name(self.function, "Embedder function")
         if self.dimension < 1:
             raise InvalidArgument(f"Embedder {self.function!r}: dimension {self.dimension} is not positive")
 
@@ -53,21 +49,10 @@ class CallableEmbedder:
         """
         import numpy as np
 
-        vectors = np.asarray(self._load()(list(texts)), dtype=np.float32)
+        vectors = np.asarray(load_function(self.function, "Embedder function")(list(texts)), dtype=np.float32)
         if vectors.shape != (len(texts), self.dimension):
             raise InvalidArgument(
                 f"Embedder {self.function!r} returned shape {vectors.shape} for {len(texts)} texts, "
                 f"expected {(len(texts), self.dimension)}"
             )
         return vectors
-
-    def _load(self) -> Callable[[list[str]], Any]:
-        module, _, name = self.function.partition(":")
-        try:
-            function: Callable[[list[str]], Any] = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise InvalidArgument(
-                f"Embedder function {self.function!r}: {error}",
-                next_step="Make the module importable for workers (in the DAG folder, or installed).",
-            ) from error
-        return function
