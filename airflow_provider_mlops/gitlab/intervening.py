@@ -73,7 +73,8 @@ class Interventions:
         if not jobs:
             # Not visible everywhere yet.
             return JobStatus(JobState.RUNNING, word) if at_rest else None
-        self._known.add(root.pipeline_id)
+        if act:
+            self._known.add(root.pipeline_id)
         plan = plan_manual(self._policy.plays, jobs)
         unknown = [name for name in plan.unknown if at_rest or ARROW not in name]
         if unknown:
@@ -98,7 +99,9 @@ class Interventions:
             pipeline_id=root.pipeline_id,
         )
         self.problems[root.pipeline_id] = error
-        if act and word not in COMPLETE:
+        if word not in COMPLETE:
+            if not act:
+                return JobStatus(JobState.RUNNING, word)
             await root.client.cancel(root.pipeline_id)
         return JobStatus(JobState.FAILED, word, error.message, permanent=True)
 
@@ -148,7 +151,7 @@ class Interventions:
         GitLab's retry of a pipeline leaves trigger jobs alone; that of a downstream pipeline lets the trigger
         jobs above it, and what comes after them, run again. So finished jobs of every level are kept.
         """
-        before = (await root.client.pipeline(root.pipeline_id))["status"]
+        before = _moment(await root.client.pipeline(root.pipeline_id))
         nodes = {failure.node.pipeline_id: failure.node for failure in failures if not failure.is_trigger}
         for node in sorted(nodes.values(), key=lambda node: -len(node.path)):
             if node.above is not None:
@@ -159,7 +162,7 @@ class Interventions:
         await root.client.retry(root.pipeline_id)
         for _ in range(_RETRY_LAG):
             # Reads may lag: the old end would end the waiting at once.
-            if (await root.client.pipeline(root.pipeline_id))["status"] != before:
+            if _moment(await root.client.pipeline(root.pipeline_id)) != before:
                 break
             await asyncio.sleep(1.0)
 
@@ -233,3 +236,7 @@ class Interventions:
                 )
                 continue
             log.warning("Job %s hung while it was cancelled and was ended by force", name)
+
+
+def _moment(pipeline: Entity) -> tuple[str, str | None]:
+    return pipeline["status"], pipeline.get("updated_at")

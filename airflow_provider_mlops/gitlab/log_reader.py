@@ -151,11 +151,14 @@ class LogReader:
             return jobs
         for _ in range(_STALE_LOOKS):
             jobs = sorted(await node.client.jobs(pipeline_id, retried=True), key=lambda job: int(job["id"]))
-            if not over or _at_rest(jobs):
+            if not over or _at_rest(jobs) or await self._only_triggers(node, jobs):
                 break
             await asyncio.sleep(1.0)
         self._listed[pipeline_id] = (self._now(), jobs)
         return jobs
+
+    async def _only_triggers(self, node: Node, jobs: Sequence[Entity]) -> bool:
+        return not jobs and bool(await self._downstream.trigger_jobs(node, known=False))
 
     async def _read_jobs(
         self, jobs: Sequence[tuple[Node, Entity]], positions: dict[str, Any], lines: list[str]

@@ -30,7 +30,7 @@ from airflow_provider_mlops.gitlab.manual import plan_manual
 from airflow_provider_mlops.gitlab.options import GitlabLogs
 from airflow_provider_mlops.gitlab.outputs import Output
 from airflow_provider_mlops.gitlab.pipeline_search import PipelineSearch
-from airflow_provider_mlops.gitlab.pipeline_status import Policy, failure_of, is_warning, status_of
+from airflow_provider_mlops.gitlab.pipeline_status import COMPLETE, Policy, failure_of, is_warning, status_of
 from airflow_provider_mlops.gitlab.pipeline_watch import PipelineWatch
 from airflow_provider_mlops.gitlab.request import PipelineRequest
 from airflow_provider_mlops.gitlab.submission import Submission
@@ -132,7 +132,7 @@ class PipelineSession:
         if status is None:
             failures = await self._failures(root, pipeline)
             status = status_of(pipeline, [failure.job for failure in failures], self._policy)
-        if not status.state.active:
+        if pipeline["status"] in COMPLETE and not status.state.active:
             self._over.add(pipeline["id"])
         return status
 

@@ -270,9 +270,10 @@ class Lifecycle:
                 job.status = "created"
 
     def retry_pipeline(self, pipeline: Pipeline, user: User) -> None:
-        """Run failed and canceled jobs again, in place."""
+        """Run failed and canceled jobs again, in place; bridges stay as they are."""
         with self.store.lock:
-            failed = [job for job in pipeline.latest() if job.status in ("failed", "canceled")]
+            ended = [job for job in pipeline.latest() if job.status in ("failed", "canceled")]
+            failed = [job for job in ended if not job.is_bridge]
             if failed:
                 for job in failed:
                     self._clone(job, user)
@@ -295,7 +296,9 @@ class Lifecycle:
             self._advance(job.pipeline)
             return clone
 
-    def play(self, job: Job, user: User, variables: Mapping[str, str]) -> None:
+    def play(
+        self, job: Job, user: User, variables: Mapping[str, str], inputs: Mapping[str, object] | None = None
+    ) -> None:
         """Start a manual or delayed job.
 
         :raises NotAllowed: it is neither.
@@ -304,6 +307,7 @@ class Lifecycle:
             if job.status not in statuses.PLAYABLE:
                 raise NotAllowed("Unplayable Job")
             job.variables.update(variables)
+            job.inputs.update(inputs or {})
             job.user = user
             self._enqueue(job)
             self._reset_skipped(job.pipeline, [job])

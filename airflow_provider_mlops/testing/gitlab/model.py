@@ -222,6 +222,7 @@ class Job:
     failure_reason: str | None = None
     exit_code: int | None = None
     variables: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, object] = field(default_factory=dict)
     created_at: datetime = field(default_factory=now)
     queued_at: datetime | None = None
     started_at: datetime | None = None

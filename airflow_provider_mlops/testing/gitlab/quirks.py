@@ -55,6 +55,8 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk("act", "cancel answers 200 also when there is nothing to cancel"),
     Quirk("act", "cancel of a running job shows canceling, and may stay there", "Knobs.canceling_for"),
     Quirk("act", "after_script runs after a cancel too"),
+    Quirk("act", "retry of a pipeline leaves bridges alone; retry of a child lets its bridge run again"),
+    Quirk("act", "cancel reaches child pipelines, but not those of other projects"),
     Quirk("act", "job variables of play are an array named job_variables_attributes in the body"),
     Quirk("log", "lines carry a 32-byte prefix; continued lines a plus sign", "Knobs.trace_timestamps"),
     Quirk("log", "byte windows came late; older servers send everything", "Knobs.trace_windows"),

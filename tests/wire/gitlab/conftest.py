@@ -132,6 +132,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PipelineAdapter, "settle_time", timedelta(seconds=2))
     monkeypatch.setattr("airflow_provider_mlops.external_job.pacing._LONGEST_BACKOFF", 0.5)
     monkeypatch.setattr("airflow_provider_mlops.gitlab.log_reader._LATE_WORDS", 0.2)
+    monkeypatch.setattr("airflow_provider_mlops.gitlab.intervening._PLAY_LAG", 1.0)
 
 
 @pytest.fixture

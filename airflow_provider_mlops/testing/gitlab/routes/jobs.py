@@ -192,9 +192,11 @@ def play(call: Call) -> Response:
         if absent:
             raise missing(*(f"job_variables_attributes[{number}][{key}]" for key in absent))
     _check_inputs(call, "job_inputs")
+    inputs = call.request.parameters.get("job_inputs")
+    variables = {str(row["key"]): str(row["value"]) for row in rows}
     job = call.job_of_path
     try:
-        call.api.creator.lifecycle.play(job, call.who, {str(row["key"]): str(row["value"]) for row in rows})
+        call.api.creator.lifecycle.play(job, call.who, variables, inputs)
     except NotAllowed as error:
         raise bad_request(f"400 Bad request - {error}") from error
     with call.api.store.lock:
