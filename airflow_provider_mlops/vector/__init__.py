@@ -9,7 +9,7 @@ from airflow_provider_mlops.vector.embedders import (
     PrecomputedVectors,
 )
 from airflow_provider_mlops.vector.gate import Gate
-from airflow_provider_mlops.vector.sources import Records
+from airflow_provider_mlops.vector.sources import Records, SqlSource
 from airflow_provider_mlops.vector.spec import VectorIndex
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "PrecomputedVectors",
     "Records",
     "RecursiveChunker",
+    "SqlSource",
     "VectorIndex",
     "WholeText",
 ]

@@ -34,6 +34,14 @@ class TooManyBadRecords(PermanentError):
     remedy = "Repair the source, or raise max_bad_fraction if leaving these records out is meant."
 
 
+class SourceUnreadable(TemporaryError):
+    """The source could not be read to its end: a connection broke, or a file is damaged or cut off. Nothing was deleted."""
+
+    remedy = (
+        "Check that the source is complete and can be read by the worker; a retry reads it from the start."
+    )
+
+
 class SourceChanged(TemporaryError):
     """The source gave other records when it was read the second time; the run stopped before it deleted anything."""
 
@@ -43,7 +51,9 @@ class SourceChanged(TemporaryError):
 class ScratchSpaceExhausted(TemporaryError):
     """The worker's temporary folder is full or cannot be written; the run stopped, and readers see what they saw before."""
 
-    remedy = "Free or enlarge the worker's temporary folder (TMPDIR): a run needs about 300 bytes per chunk there."
+    remedy = (
+        "Free or enlarge the worker's temporary folder (TMPDIR): a run needs about 300 bytes per chunk there."
+    )
 
 
 class VectorInvalid(PermanentError):

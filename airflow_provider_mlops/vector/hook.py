@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from airflow_provider_mlops.base.hook import MlopsHook, connection_info
-from airflow_provider_mlops.compat import BaseHook, ObjectStoragePath
+from airflow_provider_mlops.compat import AirflowException, BaseHook, ObjectStoragePath
 from airflow_provider_mlops.config import artifacts
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector.embedders import Embedder, OnnxEmbedder, connected
@@ -52,6 +52,29 @@ def _with_local_model(embedder: Embedder) -> Embedder:
                 next_step="Install the Airflow provider for this kind of URI, or name another place.",
             ) from error
     return replace(embedder, model=str(folder))
+
+
+def database(conn_id: str) -> Callable[[], Any]:
+    """A function that opens a DB-API connection.
+
+    :param conn_id: of a connection whose hook has ``get_conn``.
+    :raises ConnectionMissing: there is none of that name.
+    :raises InvalidArgument: it is no database, or the provider for its type is not installed.
+    """
+    connection_info(conn_id)
+    try:
+        hook = BaseHook.get_hook(conn_id)
+    except (AirflowException, ImportError) as error:
+        raise InvalidArgument(
+            f"Connection {conn_id!r} has no hook: {error}",
+            next_step="Install the Airflow provider for its type of database.",
+        ) from error
+    if not hasattr(hook, "get_conn"):
+        raise InvalidArgument(
+            f"Connection {conn_id!r} is no SQL database: {type(hook).__name__} has no get_conn"
+        )
+    connect: Callable[[], Any] = hook.get_conn
+    return connect
 
 
 class LanceHook(MlopsHook):

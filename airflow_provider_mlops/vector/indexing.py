@@ -97,6 +97,7 @@ def run(
     :raises IndexBusy: another run holds the index.
     :raises GateRejected: the version was built, is kept for inspection, and is not live.
     """
+    index.layout()  # readies the embedder: one that cannot embed is found before the source is read
     with Ledger() as ledger:
         found = survey(index, source, ledger, on_bad)
         check_bad(index.name, found.bad, found.records, options.max_bad_fraction, found.first_problem)

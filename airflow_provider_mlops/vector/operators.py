@@ -19,9 +19,9 @@ from airflow_provider_mlops.vector.cache import EmbeddingCache
 from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.errors import GoldenQueriesInvalid
 from airflow_provider_mlops.vector.gate import Gate, GoldenQuery, parse_golden
-from airflow_provider_mlops.vector.hook import located
+from airflow_provider_mlops.vector.hook import database, located
 from airflow_provider_mlops.vector.indexing import Mode, Outcome, RunOptions, run
-from airflow_provider_mlops.vector.sources import JsonlFiles, Source, find_files
+from airflow_provider_mlops.vector.sources import Files, Source, SqlRows, SqlSource, find_files
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores import open_store
 from airflow_provider_mlops.vector.survey import DeadLetters
@@ -39,9 +39,10 @@ class VectorIndexOperator(MlopsOperator):
     written into the live version: new chunks first, and stale ones go when all of them are acknowledged.
 
     :param index: the index.
-    :param source: URI, path or list of them, of JSON Lines files (``*`` and ``**`` are expanded), the output
-        of a task that has one under ``uri``, or :class:`~airflow_provider_mlops.vector.Records` (templated).
-        It is read twice.
+    :param source: URI, path or list of them (``*`` and ``**`` are expanded) of JSON Lines, Parquet, Arrow or
+        text files; the output of a task that has one under ``uri``; a
+        :class:`~airflow_provider_mlops.vector.SqlSource`; or
+        :class:`~airflow_provider_mlops.vector.Records` (templated). It is read twice.
     :param mode: ``auto`` writes only differences if a version with the same fingerprint is there, else
         everything; ``sync`` fails instead of doing the latter; ``rebuild`` always does.
     :param gate: golden queries that a new version has to answer well enough. Its file is templated
@@ -56,6 +57,7 @@ class VectorIndexOperator(MlopsOperator):
         embeddings for later tries and rebuilds; default none (templated).
     :param batch_size: chunks that are embedded and written at a time.
     :raises SourceEmpty, TooManyBadRecords, TooManyDeletes: nothing was written.
+    :raises SourceUnreadable: the source broke off; nothing was deleted.
     :raises GateRejected: the new version is not good enough; the live one stays.
     :raises IndexBusy: another task writes this index; a retry may find it free.
     """
@@ -133,6 +135,9 @@ class VectorIndexOperator(MlopsOperator):
             raise InvalidArgument(f"Index {self.index.name!r}: {problem}")
 
     def _source(self) -> Source:
+        if isinstance(self.source, SqlSource):
+            given = self.source
+            return SqlRows(database(given.conn_id), given.conn_id, given.sql, given.parameters)
         if hasattr(self.source, "records"):
             source: Source = self.source
             return source
@@ -145,9 +150,10 @@ class VectorIndexOperator(MlopsOperator):
         if not names or not all(isinstance(name, str) for name in names):
             raise InvalidArgument(
                 f"source is a {type(value).__name__}",
-                next_step="Pass a URI, a list of URIs, or Records(function).",
+                next_step="Pass a URI, a list of URIs, an SqlSource, or Records(function).",
             )
-        return JsonlFiles([path for name in names for path in find_files(name, ObjectStoragePath)])
+        found = [file for name in names for file in find_files(name, ObjectStoragePath)]
+        return Files(found, self.index.key, self.index.text, self.index.fields)
 
     def _golden(self) -> list[GoldenQuery]:
         name = product_field(self.golden, "uri", argument="gate")

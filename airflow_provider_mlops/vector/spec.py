@@ -105,6 +105,12 @@ class VectorIndex:
         """The connection id in effect."""
         return self.conn_id or ("weaviate_default" if self.backend == "weaviate" else None)
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """Fields of a source record that the index reads."""
+        column = [self.embedder.column] if isinstance(self.embedder, PrecomputedVectors) else []
+        return frozenset((self.key, self.text, *self.properties, *column))
+
     def layout(self) -> Layout:
         """What a store has to know to make an empty version."""
         return Layout(self.embedder.dimension, self.metric, dict(self.properties), self.full_text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -300,6 +300,25 @@ class IndexingContract:
         with pytest.raises(SourceChanged):
             self.run(Records(lambda: next(readings)))
         assert set(self.live()) >= {doc["id"] for doc in documents()}
+
+    @pytest.mark.parametrize("reading", [1, 2])
+    def test_source_that_breaks_off_deletes_nothing(self, reading: int) -> None:
+        self.run(documents())
+        changed = [document(n, text=f"rewritten sheet{n}") for n in range(30, 80)]
+        readings = iter(range(1, 3))
+
+        def breaking() -> Iterator[dict[str, Any]]:
+            this = next(readings)
+            for number, doc in enumerate(changed):
+                if this == reading and number == 25:
+                    raise ConnectionError("the source is gone")
+                yield doc
+
+        with pytest.raises(ConnectionError):
+            self.run(Records(breaking), max_delete_fraction=1.0)
+        assert set(self.live()) >= {doc["id"] for doc in documents()}
+        self.run(changed, max_delete_fraction=1.0)
+        assert self.live() == {doc["id"]: doc["text"] for doc in changed}
 
     def test_vectors_that_spoil_an_index_are_refused_before_sending(self) -> None:
         class Broken(Watched):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import pickle
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +13,25 @@ from typing import Any
 import pytest
 
 from airflow_provider_mlops.base.hook import connection_info
-from airflow_provider_mlops.compat import AIRFLOW_3, AirflowFailException
+from airflow_provider_mlops.compat import AIRFLOW_3, AirflowFailException, BaseHook
 from airflow_provider_mlops.errors import ConnectionMissing, InvalidArgument, SourceEmpty, StorageUnwritable
 from airflow_provider_mlops.operators import VectorIndexOperator
 from airflow_provider_mlops.payloads import VectorIndexPayload
-from airflow_provider_mlops.vector import Gate, HashEmbedder, Records, VectorIndex
+from airflow_provider_mlops.vector import (
+    Gate,
+    HashEmbedder,
+    PrecomputedVectors,
+    Records,
+    SqlSource,
+    VectorIndex,
+)
 from airflow_provider_mlops.vector.activate import activate, active_version
-from airflow_provider_mlops.vector.errors import GateRejected, GoldenQueriesInvalid, TooManyBadRecords
+from airflow_provider_mlops.vector.errors import (
+    GateRejected,
+    GoldenQueriesInvalid,
+    SourceUnreadable,
+    TooManyBadRecords,
+)
 from airflow_provider_mlops.vector.hook import LanceHook, VectorSearchHook
 from tests.unit.vector.indexing_contract import documents
 
@@ -137,6 +151,72 @@ def test_source_may_be_another_tasks_product_a_list_or_a_function(
         execute(index, 7)
     with pytest.raises(SourceEmpty, match="no such file"):
         execute(index, f"{tmp_path}/other-*.jsonl")
+
+
+def test_source_may_be_a_query_whose_text_is_rendered(
+    index: VectorIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "docs.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE docs (id TEXT, text TEXT, day TEXT)")
+        rows = [(doc["id"], doc["text"], "2026-01-02") for doc in documents()]
+        connection.executemany("INSERT INTO docs VALUES (?, ?, ?)", rows)
+    connection.close()
+
+    class Hook(BaseHook):
+        def get_conn(self) -> Any:
+            return sqlite3.connect(path)
+
+    monkeypatch.setenv("AIRFLOW_CONN_DOCS_DB", json.dumps({"conn_type": "sqlite"}))
+    monkeypatch.setattr(BaseHook, "get_hook", lambda conn_id: Hook())
+    source = SqlSource("docs_db", "SELECT * FROM docs WHERE day = ?", parameters=["{{ ds }}"])
+    task = VectorIndexOperator(task_id="t", index=index, source=source)
+    task.render_template_fields({"ds": "2026-01-02", **CONTEXT})
+    assert task.execute(CONTEXT)["documents"] == 60
+    with pytest.raises(ConnectionMissing, match="nowhere"):
+        execute(index, SqlSource("nowhere", "SELECT 1"))
+
+
+def test_connection_that_is_no_database_is_named_before_any_effect(
+    index: VectorIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_NO_DB", json.dumps({"conn_type": "no_such_type"}))
+    with pytest.raises(InvalidArgument, match="no_db"):
+        execute(index, SqlSource("no_db", "SELECT 1"))
+    assert not (tmp_path / "lance").exists()
+
+
+def test_source_may_be_parquet_with_vectors_or_text_files(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    vectors = pa.array([[1.0, n] for n in range(60)], pa.list_(pa.float32(), 2))
+    columns = {"id": [doc["id"] for doc in documents()], "text": [doc["text"] for doc in documents()]}
+    parquet.write_table(pa.table({**columns, "vector": vectors}), tmp_path / "docs.parquet")
+    own = VectorIndex("Own", embedder=PrecomputedVectors(2), uri=str(tmp_path / "lance"))
+    payload = execute(own, str(tmp_path / "*.parquet"))
+    assert (payload["documents"], payload["embedded"]) == (60, 0)
+    assert VectorSearchHook(own).search([1.0, 30.0], k=1)[0].doc in ("doc29", "doc30", "doc31")
+    (tmp_path / "guide").mkdir()
+    (tmp_path / "guide" / "start.md").write_text("how to begin")
+    (tmp_path / "other.md").write_text("something else")
+    pages = VectorIndex(
+        "Pages", embedder=HashEmbedder(64), uri=str(tmp_path / "lance"), key="page", text="body"
+    )
+    assert execute(pages, f"{tmp_path.as_uri()}/**/*.md")["documents"] == 2
+    assert VectorSearchHook(pages).search("how to begin", k=1)[0].doc == "guide/start.md"
+
+
+def test_compressed_file_that_is_cut_off_deletes_nothing(index: VectorIndex, tmp_path: Path) -> None:
+    path = tmp_path / "docs.jsonl.gz"
+    whole = gzip.compress("".join(json.dumps(doc) + "\n" for doc in documents()).encode())
+    path.write_bytes(whole)
+    execute(index, str(path))
+    path.write_bytes(whole[:-20])
+    with pytest.raises(SourceUnreadable, match=r"docs\.jsonl\.gz"):
+        execute(index, str(path), max_delete_fraction=1.0)
+    path.write_bytes(whole)
+    assert execute(index, str(path))["unchanged"] == 60
 
 
 def test_cut_off_line_is_a_dead_letter(index: VectorIndex, tmp_path: Path) -> None:
