@@ -179,6 +179,8 @@ class Entities:
         status = self.knobs.statuses.get(job.id, job.status)
         reason = self.knobs.failure_reasons.get(job.id, job.failure_reason)
         project = job.pipeline.project
+        # A bridge does no work of its own that could be timed while it lasts.
+        until = job.finished_at or (None if job.is_bridge else now())
         entity: Entity = {
             "id": job.id,
             "status": status,
@@ -192,8 +194,8 @@ class Entities:
             "started_at": moment(job.started_at),
             "finished_at": moment(job.finished_at),
             "erased_at": moment(job.erased_at),
-            "duration": seconds(job.started_at, job.finished_at or now()),
-            "queued_duration": seconds(job.queued_at, job.started_at or job.finished_at or now()),
+            "duration": seconds(job.started_at, until),
+            "queued_duration": seconds(job.queued_at, job.started_at or until),
             "user": self.user(job.user),
             "commit": self.commit(project, job.pipeline.sha),
             "pipeline": self.pipeline_basic(job.pipeline),

@@ -138,8 +138,9 @@ class Repository:
             if row:
                 facts, path = row.split("\t", 1)
                 mode, kind, blob = facts.split()
-                name = path.rpartition("/")[2]
-                found.append({"id": blob, "name": name, "type": kind, "path": path, "mode": mode})
+                if path != folder:
+                    name = path.rpartition("/")[2]
+                    found.append({"id": blob, "name": name, "type": kind, "path": path, "mode": mode})
         return found
 
     def stats(self, sha: str) -> dict[str, int]:

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import gitlab
+import httpx
 import pytest
 
 from airflow_provider_mlops.testing.gitlab import GitlabStandIn, Knobs
@@ -31,3 +32,20 @@ def connect() -> Callable[..., Any]:
         return client.projects.get(server.project.path)
 
     return _connect
+
+
+@pytest.fixture
+def talk() -> Callable[..., Any]:
+    """Raw HTTP with the server's token, or another one."""
+
+    def _talk(server: GitlabStandIn) -> Callable[..., httpx.Response]:
+        def ask(method: str, path: str, token: str | None = None, **keywords: Any) -> httpx.Response:
+            headers = {
+                "PRIVATE-TOKEN": server.token if token is None else token,
+                **keywords.pop("headers", {}),
+            }
+            return httpx.request(method, f"{server.url}/api/v4{path}", headers=headers, **keywords)
+
+        return ask
+
+    return _talk

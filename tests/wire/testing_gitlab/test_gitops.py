@@ -7,7 +7,7 @@ import base64
 import gitlab
 import pytest
 
-from airflow_provider_mlops.testing.gitlab import Scenario
+from airflow_provider_mlops.testing.gitlab import Fail, Gate, Scenario
 
 
 @pytest.fixture
@@ -181,3 +181,142 @@ def test_commit_statuses_refuse_the_same_running_state_twice(server, project):
 
     [status] = commit.statuses.list()
     assert (status.status, status.target_url) == ("success", "http://airflow.example/run")
+
+
+def _branch_with_pipeline(server, project):
+    head = _commit(
+        project, {"action": "create", "file_path": "a", "content": "1"}, branch="work", start_branch="main"
+    ).id
+    return head, project.pipelines.create({"ref": "work"})
+
+
+@pytest.mark.parametrize("flag", ["auto_merge", "merge_when_pipeline_succeeds"])
+@pytest.mark.parametrize(("end", "state"), [([], "merged"), ([Fail()], "opened")])
+def test_a_merge_waits_for_the_pipeline_of_the_source_branch(start, connect, flag, end, state):
+    scenario = Scenario({"train": [Gate("go"), *end]})
+    server = start(scenario)
+    project = connect(server)
+    head, pipeline = _branch_with_pipeline(server, project)
+    request = _merge_request(project)
+    assert [row.id for row in request.pipelines.list()] == [pipeline.id]
+    assert request.head_pipeline["id"] == pipeline.id
+    scenario.wait_reached("go")
+
+    request.merge(**{flag: True}, sha=head)
+    waiting = project.mergerequests.get(1)
+    assert (waiting.state, waiting.merge_when_pipeline_succeeds) == ("opened", True)
+    scenario.release("go")
+    server.wait(pipeline.id)
+
+    assert project.mergerequests.get(1).state == state
+    assert not project.mergerequests.get(1).merge_when_pipeline_succeeds
+
+
+def test_a_waiting_merge_can_be_called_off_and_a_finished_pipeline_is_not_waited_for(start, connect):
+    scenario = Scenario({"train": [Gate("go")]})
+    server = start(scenario)
+    project = connect(server)
+    _, pipeline = _branch_with_pipeline(server, project)
+    request = _merge_request(project)
+    request.merge(auto_merge=True)
+    request.cancel_merge_when_pipeline_succeeds()
+    scenario.release("go")
+    server.wait(pipeline.id, "success")
+    assert project.mergerequests.get(1).state == "opened"
+
+    request.merge(auto_merge=True)
+
+    assert project.mergerequests.get(1).state == "merged"
+
+
+def test_drafts_cannot_be_merged_and_closed_requests_make_room(project):
+    _commit(
+        project, {"action": "create", "file_path": "a", "content": "1"}, branch="work", start_branch="main"
+    )
+    request = project.mergerequests.create(
+        {"source_branch": "work", "target_branch": "main", "title": "Draft: Release"}
+    )
+    assert (request.draft, request.detailed_merge_status) == (True, "draft_status")
+    with pytest.raises(gitlab.GitlabMRClosedError) as refused:
+        request.merge()
+    assert refused.value.response_code == 405
+    request.state_event = "close"
+    request.save()
+    assert _merge_request(project).iid == 2
+    with pytest.raises(gitlab.GitlabCreateError, match="same project/branch"):
+        _merge_request(project, "main")
+
+
+def test_comments_on_a_merge_request(project):
+    _commit(
+        project, {"action": "create", "file_path": "a", "content": "1"}, branch="work", start_branch="main"
+    )
+    request = _merge_request(project)
+
+    note = request.notes.create({"body": "first"})
+    request.notes.create({"body": "second"})
+    note.body = "changed"
+    note.save()
+
+    assert [row.body for row in request.notes.list()] == ["second", "changed"]
+    assert request.notes.get(note.id).author["username"] == "airflow"
+    request.notes.delete(note.id)
+    assert [row.body for row in request.notes.list(sort="asc")] == ["second"]
+    with pytest.raises(gitlab.GitlabCreateError, match="body is missing"):
+        request.notes.create({"body": None})
+
+
+def test_commits_count_lines_and_name_the_wrong_action(project):
+    made = _commit(project, {"action": "create", "file_path": "a", "content": "1\n2\n"})
+    assert made.stats == {"additions": 2, "deletions": 0, "total": 2}
+    assert project.commits.get(made.id).stats["total"] == 2
+
+    with pytest.raises(gitlab.GitlabCreateError, match=r"actions\[1\]\[file_path\] is missing"):
+        _commit(project, {"action": "delete", "file_path": "a"}, {"action": "create"})
+    with pytest.raises(gitlab.GitlabCreateError, match="mutually exclusive"):
+        _commit(project, branch="x", start_branch="main", start_sha="main")
+    with pytest.raises(gitlab.GitlabHttpError, match="branch is missing, commit_message is missing, actions"):
+        project.manager.gitlab.http_post("/projects/1/repository/commits", post_data={})
+    by_sha = _commit(
+        project,
+        {"action": "create", "file_path": "b", "content": ""},
+        branch="old",
+        start_sha=made.parent_ids[0],
+    )
+    assert by_sha.parent_ids == made.parent_ids
+
+
+def test_a_file_that_somebody_else_changed_is_not_deleted(project):
+    old = _commit(project, {"action": "create", "file_path": "a", "content": "1"}).id
+    _commit(project, {"action": "update", "file_path": "a", "content": "2"})
+
+    with pytest.raises(gitlab.GitlabHttpError, match="delete a file that has been previously updated"):
+        project.manager.gitlab.http_delete(
+            "/projects/1/repository/files/a", branch="main", commit_message="m", last_commit_id=old
+        )
+    assert [row["path"] for row in project.repository_tree()] == [".gitlab-ci.yml", "a"]
+
+
+def test_folders_are_listed(project):
+    _commit(project, {"action": "create", "file_path": "deep/er/x.txt", "content": ""})
+
+    assert [(row["path"], row["type"]) for row in project.repository_tree("deep", recursive=True)] == [
+        ("deep/er", "tree"),
+        ("deep/er/x.txt", "blob"),
+    ]
+    assert [row["name"] for row in project.repository_tree("deep")] == ["er"]
+    with pytest.raises(gitlab.GitlabGetError, match="404 Tree Not Found"):
+        project.repository_tree("nowhere")
+
+
+def test_a_status_may_name_its_pipeline(server, project):
+    pipeline = project.pipelines.create({"ref": "main"})
+    commit = project.commits.get("main")
+
+    commit.statuses.create({"state": "success", "name": "a", "pipeline_id": pipeline.id})
+    commit.statuses.create({"state": "failed", "name": "b", "description": "why"})
+
+    assert [row.pipeline_id for row in commit.statuses.list(name="a")] == [pipeline.id]
+    for wrong, match in (({"state": "success", "pipeline_id": 9}, "404"), ({"state": "done"}, "valid value")):
+        with pytest.raises(gitlab.GitlabCreateError, match=match):
+            commit.statuses.create({"name": "c", **wrong})
