@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from airflow_provider_mlops.errors import MlopsError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -178,6 +180,24 @@ class Lease(Protocol):
 
         :raises IndexBusy: another run has taken over.
         """
+
+
+class Releasable(Protocol):
+    """A lease that can be given back."""
+
+    def release(self, *, clean: bool) -> None:
+        """Let others in.
+
+        :param clean: the run ended well.
+        """
+
+
+def release_after(error: BaseException, lease: Releasable) -> None:
+    """Give the lease back after a failure, whose cause stays the one that is told if the store is gone as well."""
+    try:
+        lease.release(clean=False)
+    except MlopsError as another:
+        error.add_note(f"The lease could not be given back either, and ends by itself: {another}")
 
 
 class Store(Protocol):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from airflow_provider_mlops.vector.errors import IndexBusy
-from airflow_provider_mlops.vector.stores.base import LEASE_SECONDS
+from airflow_provider_mlops.vector.stores.base import LEASE_SECONDS, release_after
 from airflow_provider_mlops.vector.stores.lance_errors import translated
 from airflow_provider_mlops.vector.stores.lance_rows import quoted
 
@@ -32,8 +32,8 @@ def lance_lease(database: Any, index: str, holder: str) -> Iterator[LanceLease]:
     lease = LanceLease(table, index, holder)
     try:
         yield lease
-    except BaseException:
-        lease.release(clean=False)
+    except BaseException as error:
+        release_after(error, lease)
         raise
     lease.release(clean=True)
 

@@ -90,6 +90,7 @@ def translated(subject: str) -> Iterator[None]:
     :raises RequestRefused: another 4xx.
     :raises RemoteUnavailable: everything else; a retry may help.
     """
+    import httpx
     from weaviate.exceptions import (
         AuthenticationFailedError,
         MissingScopeError,
@@ -107,7 +108,8 @@ def translated(subject: str) -> Iterator[None]:
         raise _by_status(error.status_code)(f"{subject}: {error}") from error
     except (WeaviateInvalidInputError, WeaviateUnsupportedFeatureError) as error:
         raise RequestRefused(f"{subject}: {error}") from error
-    except (WeaviateBaseError, OSError) as error:
+    except (WeaviateBaseError, httpx.HTTPError, OSError) as error:
+        # The client passes some of its HTTP library's errors on as they are (a connection that is reset).
         raise RemoteUnavailable(f"{subject}: {error}") from error
 
 

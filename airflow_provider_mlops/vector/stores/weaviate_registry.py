@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlops.vector.errors import IndexBusy
-from airflow_provider_mlops.vector.stores.base import LEASE_SECONDS
+from airflow_provider_mlops.vector.stores.base import LEASE_SECONDS, release_after
 from airflow_provider_mlops.vector.stores.weaviate_client import translated
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ class Registry:
         lease = WeaviateLease(self, holder)
         try:
             yield lease
-        except BaseException:
-            lease.release(clean=False)
+        except BaseException as error:
+            release_after(error, lease)
             raise
         lease.release(clean=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from airflow_provider_mlops.errors import RemoteUnavailable
 from airflow_provider_mlops.vector import HashEmbedder
 from airflow_provider_mlops.vector.documents import Chunk
 from airflow_provider_mlops.vector.embedding import RowMaker
@@ -19,7 +20,7 @@ from airflow_provider_mlops.vector.errors import (
     WritesUnconfirmed,
 )
 from airflow_provider_mlops.vector.ledger import Ledger
-from airflow_provider_mlops.vector.stores.base import Hit, Row, Version, Written
+from airflow_provider_mlops.vector.stores.base import Hit, Row, Version, Written, release_after
 from airflow_provider_mlops.vector.sync import TRIES, write
 from airflow_provider_mlops.vector.verify import check_contents, heal
 
@@ -224,3 +225,13 @@ def test_chunk_that_is_there_twice_is_deleted_and_written_once() -> None:
     apply(store)
     assert (store.log, store.calls) == (["delete", "upsert"], [1])
     assert len(store.stored) == 20
+
+
+def test_cause_of_a_failure_stays_told_when_the_lease_cannot_be_given_back() -> None:
+    class Gone:
+        def release(self, *, clean: bool) -> None:
+            raise RemoteUnavailable("connection refused")
+
+    cause = WritesUnconfirmed("the server went away")
+    release_after(cause, Gone())
+    assert ["connection refused" in note for note in cause.__notes__] == [True]
