@@ -12,8 +12,11 @@ BIN := $(VENV)/bin
 ARGS ?=
 # One benchmark: make bench NAME=import_cost
 NAME ?=
+# Runs of the campaign, and processes that play them: make campaign RUNS=3000 JOBS=2
+RUNS ?= 3000
+JOBS ?= 2
 
-.PHONY: help demo test check servers test-matrix test-lowest test-wheel bench docs wheel constraints clean $(OTHER_AIRFLOWS:%=test-%)
+.PHONY: help demo test campaign check servers test-matrix test-lowest test-wheel bench docs wheel constraints clean $(OTHER_AIRFLOWS:%=test-%)
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +26,10 @@ demo: ## The whole path, from training to a release that can be rolled back, on 
 
 test: $(VENV)/.ready ## All tests; those that need a real server run where it is there (ARGS="tests/unit -x")
 	$(BIN)/python -m pytest $(ARGS)
+
+campaign: $(VENV)/.ready ## Thousands of runs of the GitLab operator on bad days (RUNS=3000 JOBS=2)
+	@mkdir -p build
+	$(BIN)/python -m tests.campaign gitlab --runs $(RUNS) --jobs $(JOBS) --json build/campaign-gitlab.json
 
 check: $(VENV)/.ready docs ## Style, types, import contracts, documentation
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from airflow_provider_mlops.external_job.adapter import JobHandle, JobState, Jso
 from airflow_provider_mlops.external_job.attempt import Attempt
 from airflow_provider_mlops.external_job.decision import Memory, Record
 from airflow_provider_mlops.external_job.errors import AttemptSuperseded
+from airflow_provider_mlops.external_job.pacing import until
 from airflow_provider_mlops.external_job.remote import Remote, name_of
 from airflow_provider_mlops.external_job.waiting import Log, Outcome, Waited
 
@@ -111,10 +112,19 @@ async def _see_end(remote: Remote, handle: JobHandle) -> str | None:
 
 
 async def sweep(remote: Remote, attempt: Attempt, handle: JobHandle) -> None:
-    """Cancel what a thawed worker may have submitted beside the job that has just ended."""
+    """Cancel what a thawed or cleared worker may have submitted beside the job that has just ended."""
+    found = await remote.look(attempt)
+    if attempt.try_number > 1:
+        own = next((job.created_at.timestamp() for job in found if job.handle.same_job(handle)), None)
+        now = remote.clock.now()
+        unlisted = until((now if own is None else own) + remote.settle.total_seconds(), now)
+        if unlisted:
+            # So short a job may be over before the list shows what an earlier attempt submitted meanwhile.
+            await remote.clock.sleep(unlisted)
+            found = await remote.look(attempt)
     leftovers = [
         job
-        for job in await remote.look(attempt)
+        for job in found
         if job.status.state.active
         and job.try_number <= attempt.try_number
         and not job.handle.same_job(handle)

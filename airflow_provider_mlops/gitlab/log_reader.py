@@ -9,7 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_provider_mlops.errors import PermanentError, PermissionDenied, RemoteObjectNotFound
+from airflow_provider_mlops.errors import (
+    CredentialsRejected,
+    PermanentError,
+    PermissionDenied,
+    RemoteObjectNotFound,
+)
 from airflow_provider_mlops.external_job.adapter import Json, LogBatch
 from airflow_provider_mlops.gitlab.client import LOG_WINDOW, GitlabClient
 from airflow_provider_mlops.gitlab.downstream import Downstream, Node
@@ -189,6 +194,9 @@ class LogReader:
         prefix = f"[{node.label(job['stage'] + '/' + job['name'])}]"
         try:
             unread = await self._unread(node.client, job, position, prefix)
+        except CredentialsRejected:
+            # Whoever renews the token gets the rest of the log.
+            raise
         except PermanentError as error:
             if isinstance(error, RemoteObjectNotFound) and job["status"] not in COMPLETE:
                 return [], position, False

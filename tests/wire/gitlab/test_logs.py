@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_mlops.connection import ConnectionInfo
+from airflow_provider_mlops.errors import CredentialsRejected
 from airflow_provider_mlops.gitlab import log_reader
 from airflow_provider_mlops.gitlab.access import GitlabAccess
 from airflow_provider_mlops.gitlab.client import open_client
@@ -193,3 +194,13 @@ def test_a_quiet_log_is_not_asked_for_more_often_than_it_can_change():
         threading.Timer(0.5, scenario.release, ("go",)).start()
         read(gitlab, pipeline, policy=GitlabLogs(interval=60.0), rounds=5)
         assert gitlab.requests.count("GET", "/trace") <= 4
+
+
+def test_a_token_that_expires_while_a_log_is_read_loses_no_line():
+    with GitlabStandIn(executor=Scenario({"train": [Log("one\n"), Log("two\n")]})) as gitlab:
+        pipeline = start(gitlab)
+        gitlab.wait(pipeline)
+        gitlab.faults.unauthorized(path="/trace")
+        with pytest.raises(CredentialsRejected):
+            read(gitlab, pipeline)
+        assert read(gitlab, pipeline) == ["[test/train] one", "[test/train] two"]

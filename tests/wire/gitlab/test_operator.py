@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 
 import pytest
 
@@ -42,7 +41,6 @@ from airflow_provider_mlops.testing.gitlab import (
     Pause,
     Scenario,
     ScriptedJob,
-    ShiftLog,
     ShowStatus,
 )
 from tests.wire.gitlab.conftest import Task, connect
@@ -538,41 +536,6 @@ def test_a_lagging_list_does_not_lead_to_a_second_pipeline(gitlab):
     gitlab.faults.reset(method="POST", path="/pipeline$", after=True)
     payload = Task({}).attempt()
     assert [pipeline.id for pipeline in gitlab.pipelines()] == [payload["pipeline_id"]]
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_random_bad_days_leave_one_pipeline_and_lose_no_line(monkeypatch, task_log, seed):
-    chance = random.Random(seed)
-    texts = [f"line {number} of seed {seed}" for number in range(30)]
-    steps = [step for text in texts for step in (Log(text + "\n"), Pause(0.02))]
-    with GitlabStandIn(executor=Scenario({"train": [*steps, ShiftLog(chance.choice([0, 30]))]})) as gitlab:
-        connect(monkeypatch, gitlab)
-        gitlab.knobs.set(
-            list_lag=chance.choice([0.0, 0.5]),
-            hidden_after_create=chance.choice([0.0, 0.5]),
-            trace_windows=chance.choice([True, False]),
-            trace_timestamps=chance.choice([True, False]),
-        )
-        paths = ["/pipeline$", r"/pipelines/\d+$", "/pipelines", "/jobs", "/trace", "/variables", ""]
-        for _ in range(6):
-            path, skip = chance.choice(paths), chance.randrange(4)
-            match chance.randrange(4):
-                case 0:
-                    gitlab.faults.status(chance.choice([500, 502, 503, 520]), path=path, skip=skip)
-                case 1:
-                    gitlab.faults.reset(path=path, skip=skip, after=chance.choice([True, False]))
-                case 2:
-                    gitlab.faults.rate_limit(path=path, retry_after=chance.choice([None, 0.2]))
-                case _:
-                    gitlab.faults.truncate(5, path=path)
-        task = Task({"deferrable": chance.choice([True, False])})
-        payload = task.attempt()
-        assert [pipeline.id for pipeline in gitlab.pipelines()] == [payload["pipeline_id"]]
-    shown = task_log()
-    for text in texts:
-        assert sum(line.rstrip().endswith(text) or f"{text} " in line for line in shown) >= 1, text
-    if not task.arguments["deferrable"]:
-        assert sum("[test/train] line 7 of" in line for line in shown) == 1
 
 
 def test_words_of_a_later_gitlab_do_not_disturb(monkeypatch):
