@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -154,6 +155,7 @@ __all__ = [
     "get_connection",
     "get_current_context",
     "mask_secret",
+    "operator_lineage",
     "task_state",
     "task_state_store",
     "without_retries",
@@ -256,6 +258,15 @@ async def atask_state(dag_id: str, run_id: str, task_id: str, map_index: int) ->
 
     state: str | None = await sync_to_async(task_state)(dag_id, run_id, task_id, map_index)
     return state
+
+
+def operator_lineage(run_facets: dict[str, Any], job_facets: dict[str, Any]) -> Any | None:
+    """What an operator tells OpenLineage; ``None`` where its provider is not installed."""
+    try:
+        extractors = importlib.import_module("airflow.providers.openlineage.extractors")
+    except ImportError:
+        return None
+    return extractors.OperatorLineage(run_facets=run_facets, job_facets=job_facets)
 
 
 def cli_command(name: str, help_text: str, run: Any) -> Any:

@@ -140,6 +140,7 @@ def get_provider_info() -> dict[str, Any]:
         },
         "extra-links": [
             "airflow_provider_mlops.external_job.links.RemoteJobLink",
+            "airflow_provider_mlops.gitlab.links.GitlabJobLink",
         ],
         # "factory" must be absent rather than None: None breaks the ProvidersManager of 3.1 and 3.3.
         "asset-uris": [

@@ -17,6 +17,7 @@ from airflow_provider_mlops.base.operators import MlopsOperator, at_boundary
 from airflow_provider_mlops.compat import (
     AIRFLOW_3,
     AirflowTaskTimeout,
+    BaseOperatorLink,
     Context,
     conf,
     get_current_context,
@@ -56,8 +57,7 @@ class ExternalJobOperator(MlopsOperator):
     :param wait_for_completion: ``False``: return as soon as the job is submitted.
     :param deferrable: wait in the triggerer instead of holding a worker slot
         (default: ``[operators] default_deferrable``).
-    :param poll_interval: seconds between two looks at a job that has run for a while (default:
-        ``[mlops] poll_interval``).
+    :param poll_interval: seconds between two looks at a job (default: ``[mlops] poll_interval``).
     :param timeout: how long one remote job may take from its submission, as timedelta or seconds;
         ``execution_timeout`` counts too, deferred or not. ``None``: no limit of its own.
     :param cancel_on_kill: cancel the job when a person ends the task. It never is at a deploy, an
@@ -67,7 +67,7 @@ class ExternalJobOperator(MlopsOperator):
     """
 
     template_fields: Sequence[str] = ()
-    operator_extra_links = (RemoteJobLink(),)
+    operator_extra_links: tuple[BaseOperatorLink, ...] = (RemoteJobLink(),)
 
     def __init__(
         self,
@@ -119,6 +119,10 @@ class ExternalJobOperator(MlopsOperator):
             "state": state.value,
             "url": handle.url,
         }
+
+    def links(self, handle: JobHandle) -> dict[str, str]:
+        """XCom key to the URL that an extra link shows, pushed as soon as the job is known."""
+        return {URL_KEY: handle.url} if handle.url else {}
 
     # --- what Airflow calls --------------------------------------------------------------------------
 
@@ -206,13 +210,9 @@ class ExternalJobOperator(MlopsOperator):
         waited, result = ended
         if result is None and self.wait_for_completion:
             self._defer(live, waited)
-        state = (
-            JobState.SUCCEEDED
-            if result is not None
-            else waited.status.state
-            if waited.status
-            else JobState.PENDING
-        )
+        state = waited.status.state if waited.status else JobState.PENDING
+        if result is not None:
+            state = JobState.SUCCEEDED
         return self.payload(live.context, state=state, handle=waited.handle, result=result)
 
     def _resume(self, context: Context, event: JobEvent) -> Any:
@@ -338,8 +338,8 @@ class ExternalJobOperator(MlopsOperator):
 
         def push() -> None:
             self._push_note(live)
-            if handle.url:
-                live.context["ti"].xcom_push(key=URL_KEY, value=handle.url)
+            for key, url in self.links(handle).items():
+                live.context["ti"].xcom_push(key=key, value=url)
 
         await self._airflow_calls(live)(push)
 

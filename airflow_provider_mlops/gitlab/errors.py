@@ -17,7 +17,8 @@ from airflow_provider_mlops.errors import (
 class PipelineFailed(PermanentError):
     """A job of the pipeline failed for a reason that a retry cannot cure (its script, its configuration, a missing right).
 
-    Fields: ``project``, ``pipeline_id``, ``jobs`` (name, stage, reason and page of each failed job).
+    Fields: ``pipeline_id``, ``pipeline_url``, ``status``, ``log_tail`` and ``jobs`` (id, name, stage, reason and url
+    of each failed job; the name of one in a downstream pipeline stands behind its trigger jobs).
     """
 
     remedy = "Correct what the job log shows, then clear the task."

@@ -97,6 +97,8 @@ class Interventions:
             f"GitLab pipeline {root.pipeline_id} of project {self._label} has no job "
             f"{' and no job '.join(map(repr, unknown))} to play; its jobs are: {', '.join(known[:20])}",
             pipeline_id=root.pipeline_id,
+            pipeline_url=root.url,
+            url=root.url,
         )
         self.problems[root.pipeline_id] = error
         if word not in COMPLETE:

@@ -209,6 +209,7 @@ def failure_of(
     word = str(pipeline["status"])
     fields: dict[str, Any] = {
         "pipeline_id": pipeline["id"],
+        "pipeline_url": pipeline.get("web_url"),
         "status": word,
         "jobs": [
             {

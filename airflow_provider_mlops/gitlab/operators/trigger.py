@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from airflow_provider_mlops.compat import AirflowSkipException, Context
+from airflow_provider_mlops.compat import AirflowSkipException, Context, operator_lineage
+from airflow_provider_mlops.errors import MlopsError
 from airflow_provider_mlops.external_job.adapter import JobHandle, JobState, Json
+from airflow_provider_mlops.external_job.links import RemoteJobLink
 from airflow_provider_mlops.external_job.operators import ExternalJobOperator
 from airflow_provider_mlops.gitlab.arguments import check_word, logs_of, policy_of
 from airflow_provider_mlops.gitlab.errors import PipelineEmpty
+from airflow_provider_mlops.gitlab.lineage import job_facets, run_facets
+from airflow_provider_mlops.gitlab.links import JOB_URL_KEY, GitlabJobLink, jobs_page
 from airflow_provider_mlops.gitlab.options import (
     FollowDownstream,
     GitlabLogs,
@@ -110,6 +115,7 @@ class GitlabTriggerOperator(ExternalJobOperator):
         "variables": "json",
         "outputs": "json",
     }
+    operator_extra_links = (RemoteJobLink(), GitlabJobLink())
     ui_color = "#fc6d26"
     ui_fgcolor = "#ffffff"
 
@@ -156,6 +162,8 @@ class GitlabTriggerOperator(ExternalJobOperator):
         self.log_jobs = log_jobs
         self.force_cancel = force_cancel
 
+        self._facts: dict[str, Any] = {}
+
     def execute(self, context: Context) -> Any:
         """Start the pipeline or find it, and wait for it or defer.
 
@@ -163,11 +171,63 @@ class GitlabTriggerOperator(ExternalJobOperator):
         """
         check_word("on_no_jobs", self.on_no_jobs)
         try:
-            return super().execute(context)
+            with self._showing_what_failed(context):
+                return super().execute(context)
         except PipelineEmpty as error:
             if self.on_no_jobs == "skip":
                 raise AirflowSkipException(error.message) from error
             raise
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Called by Airflow when the deferred task goes on."""
+        with self._showing_what_failed(context):
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    @contextmanager
+    def _showing_what_failed(self, context: Context) -> Iterator[None]:
+        """Let the extra link and OpenLineage know of a pipeline that fails."""
+        try:
+            yield
+        except MlopsError as error:
+            if "pipeline_id" in error.fields:
+                failed = error.fields.get("jobs") or []
+                self._facts = {
+                    "project": str(self.project),
+                    "ref": self.ref,
+                    **error.fields,
+                    "url": error.fields.get("pipeline_url"),
+                    "jobs": None,
+                    "failed_jobs": failed,
+                }
+                if failed and error.url:
+                    self._push_link(context, error.url)
+            raise
+
+    def _push_link(self, context: Context, url: str) -> None:
+        try:
+            with self._exchange():
+                context["ti"].xcom_push(key=JOB_URL_KEY, value=url)
+        except Exception as error:  # noqa: BLE001 - whatever Airflow raises: the pipeline's failure is the news
+            self.log.warning("The link to the failed job cannot be set: %s", error)
+
+    def links(self, handle: JobHandle) -> dict[str, str]:
+        """The pipeline's page, and that of its jobs."""
+        links = super().links(handle)
+        return {**links, JOB_URL_KEY: jobs_page(handle.url)} if handle.url else links
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """The pipeline for OpenLineage, once it is known; ``None`` without its provider."""
+        facts = self._facts
+        if not facts.get("url"):
+            return None
+        try:
+            return operator_lineage(run_facets(facts), job_facets(facts))
+        except ImportError:
+            return None
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
+        """The pipeline that failed, with its failed jobs."""
+        return self.get_openlineage_facets_on_complete(task_instance)
 
     def adapter(self, context: Context) -> PipelineAdapter:
         """The pipeline, from the rendered arguments.
@@ -221,4 +281,6 @@ class GitlabTriggerOperator(ExternalJobOperator):
         }
         if known["status"] == "skipped" and self.on_skipped == "skip":
             raise AirflowSkipException(f"GitLab skipped pipeline {known['pipeline_id']}: {handle.url}")
-        return super().payload(context, state=state, handle=handle, result=known)
+        payload = super().payload(context, state=state, handle=handle, result=known)
+        self._facts = payload
+        return payload
