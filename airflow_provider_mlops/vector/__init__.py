@@ -1,6 +1,11 @@
 """Vector indexes that are never half-made. The value types that a DAG file needs; nothing heavy is imported."""
 
-from airflow_provider_mlops.vector.chunking import RecursiveChunker, WholeText
+from airflow_provider_mlops.vector.chunking import (
+    MarkdownChunker,
+    RecursiveChunker,
+    SentenceChunker,
+    WholeText,
+)
 from airflow_provider_mlops.vector.embedders import (
     CallableEmbedder,
     HashEmbedder,
@@ -16,11 +21,13 @@ __all__ = [
     "CallableEmbedder",
     "Gate",
     "HashEmbedder",
+    "MarkdownChunker",
     "OnnxEmbedder",
     "OpenAIEmbedder",
     "PrecomputedVectors",
     "Records",
     "RecursiveChunker",
+    "SentenceChunker",
     "SqlSource",
     "VectorIndex",
     "WholeText",

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from airflow_provider_mlops.errors import InvalidArgument
+from airflow_provider_mlops.vector.markdown import sections
+from airflow_provider_mlops.vector.splitting import (
+    Level,
+    Measure,
+    Span,
+    lines,
+    measure_characters,
+    pack,
+    paragraphs,
+    sentences,
+    split,
+    words,
+)
+from airflow_provider_mlops.vector.tokens import CountTokens, check_tokenizer, token_counter
 
-#: Where a text may be cut, best places first; the last one cuts anywhere.
-_SEPARATORS = ("\n\n", "\n", ". ", " ", "")
+#: Name of the tokenizer that counts as the index's embedder does.
+EMBEDDER = "embedder"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a text: ``text[start:end]``, places counted in characters (code points).
+
+    :param headings: what it stands under, outermost first, where the chunker knows.
+    """
+
+    text: str
+    start: int
+    end: int
+    headings: tuple[str, ...] = ()
 
 
 class Chunker(Protocol):
@@ -18,8 +46,11 @@ class Chunker(Protocol):
     def identity(self) -> Mapping[str, Any]:
         """JSON object that says all that the chunks depend on."""
 
-    def chunks(self, text: str) -> list[str]:
-        """The pieces, without surrounding white space; an empty text gives none."""
+    def chunks(self, text: str, count: CountTokens | None = None) -> list[Piece]:
+        """The pieces in order, without surrounding white space; an empty text gives none.
+
+        :param count: counts as the index's embedder does, for chunkers with ``tokenizer="embedder"``.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,70 +61,165 @@ class WholeText:
         """Only the type."""
         return {"type": "whole"}
 
-    def chunks(self, text: str) -> list[str]:
+    def chunks(self, text: str, count: CountTokens | None = None) -> list[Piece]:
         """The stripped text."""
-        text = text.strip()
-        return [text] if text else []
+        return list(_pieces(text, [(0, len(text))]))
 
 
 @dataclass(frozen=True, slots=True)
 class RecursiveChunker:
-    """Cuts at paragraphs, then lines, sentences, words, and in the end anywhere, until every piece fits.
+    """Cuts at paragraphs, then lines, sentences, words, and in the end anywhere, until every piece fits; then joins
+    neighbours up to ``max_size``.
 
-    :param max_chars: longest chunk, in characters.
-    :param overlap: how many characters, at most, of a chunk's end are repeated at the next one's start.
+    :param max_size: longest chunk, in characters, or in tokens of ``tokenizer``.
+    :param overlap: how much, at most, of a chunk's end is repeated at the next one's start, from a word on.
+    :param tokenizer: ``"embedder"`` for that of the index's embedder, the path of a ``tokenizer.json``, or
+        ``package.module:function`` (a list of texts in, a list of numbers out). Default: sizes are characters.
+    :raises InvalidArgument: one of these is not as said.
     """
 
-    max_chars: int = 1600
+    max_size: int = 1600
     overlap: int = 160
+    tokenizer: str | None = None
 
     def __post_init__(self) -> None:
-        if self.max_chars < 1 or not 0 <= self.overlap <= self.max_chars // 2:
-            raise InvalidArgument(
-                f"RecursiveChunker: max_chars={self.max_chars}, overlap={self.overlap}",
-                next_step="Let max_chars be positive and overlap at most half of it.",
-            )
+        _check_sizes(self)
 
     def identity(self) -> Mapping[str, Any]:
-        """Type with the version of the algorithm, and the two lengths."""
-        return {"type": "recursive", "version": 1, **asdict(self)}
+        """Type with the version of the algorithm, and the arguments."""
+        return {"type": "recursive", "version": 2, **asdict(self)}
 
-    def chunks(self, text: str) -> list[str]:
-        """The pieces, each at most ``max_chars`` long."""
-        found: list[str] = []
-        current = ""
-        for piece in _split(text, self.max_chars - self.overlap, 0):
-            if current and len(current) + len(piece) > self.max_chars:
-                found.append(current)
-                current = self._tail(current)
-            current += piece
-        found.append(current)
-        return [stripped for chunk in found if (stripped := chunk.strip())]
-
-    def _tail(self, chunk: str) -> str:
-        if not self.overlap:
-            return ""
-        tail = chunk[-self.overlap :]
-        # Begin at a word; a tail that is one long word is repeated as it is.
-        return tail[tail.index(" ") + 1 :] if " " in tail.rstrip() else tail
+    def chunks(self, text: str, count: CountTokens | None = None) -> list[Piece]:
+        """The pieces, none larger than ``max_size``."""
+        levels = (paragraphs, lines, sentences, words)
+        return list(_pieces(text, _spans(self, text, (0, len(text)), levels, words, count)))
 
 
-def _split(text: str, limit: int, level: int) -> Iterator[str]:
-    """Pieces of at most ``limit`` characters, separators kept, so that joining them gives the text again."""
-    if len(text) <= limit:
-        yield text
-        return
-    separator = _SEPARATORS[level]
-    if not separator:
-        yield from (text[start : start + limit] for start in range(0, len(text), limit))
-        return
-    parts = text.split(separator)
-    for part in (*(f"{part}{separator}" for part in parts[:-1]), parts[-1]):
-        if part:
-            yield from _split(part, limit, level + 1)
+@dataclass(frozen=True, slots=True)
+class SentenceChunker:
+    """Joins whole sentences up to ``max_size``; a sentence that is longer is cut at words, and in the end anywhere.
+
+    Sentences end at ``.``, ``!``, ``?``, their East Asian forms, and blank lines; not after initials and common
+    abbreviations, and not before a lower-case letter.
+
+    :param max_size: longest chunk, in characters, or in tokens of ``tokenizer``.
+    :param overlap: how much, at most, of a chunk's last sentences is repeated at the next one's start.
+    :param tokenizer: as in :class:`RecursiveChunker`.
+    :raises InvalidArgument: one of these is not as said.
+    """
+
+    max_size: int = 1600
+    overlap: int = 0
+    tokenizer: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_sizes(self)
+
+    def identity(self) -> Mapping[str, Any]:
+        """Type with the version of the algorithm, and the arguments."""
+        return {"type": "sentence", "version": 1, **asdict(self)}
+
+    def chunks(self, text: str, count: CountTokens | None = None) -> list[Piece]:
+        """The pieces, none larger than ``max_size``."""
+        return list(_pieces(text, _spans(self, text, (0, len(text)), (sentences, words), sentences, count)))
 
 
-CHUNKERS: dict[str, type[Any]] = {"whole": WholeText, "recursive": RecursiveChunker}
+@dataclass(frozen=True, slots=True)
+class MarkdownChunker:
+    """Cuts Markdown at its headings, so that no chunk holds parts of two sections; then as
+    :class:`RecursiveChunker`, with tables, lists and code blocks kept whole where they fit.
+
+    Each chunk knows the headings that it stands under (property ``chunk_headings``). A heading that nothing but
+    further headings follow goes to the next section.
+
+    :param max_size: longest chunk, in characters, or in tokens of ``tokenizer``.
+    :param overlap: how much, at most, of a chunk's end is repeated at the next one's start, within a section.
+    :param tokenizer: as in :class:`RecursiveChunker`.
+    :raises InvalidArgument: one of these is not as said.
+    """
+
+    max_size: int = 1600
+    overlap: int = 0
+    tokenizer: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_sizes(self)
+
+    def identity(self) -> Mapping[str, Any]:
+        """Type with the version of the algorithm, and the arguments."""
+        return {"type": "markdown", "version": 1, **asdict(self)}
+
+    def chunks(self, text: str, count: CountTokens | None = None) -> list[Piece]:
+        """The pieces, none larger than ``max_size``.
+
+        :raises ExtraMissing: markdown-it-py is not installed.
+        """
+        found: list[Piece] = []
+        for section in sections(text):
+            levels = (_at(section.blocks), lines, sentences, words)
+            spans = _spans(self, text, section.span, levels, words, count)
+            found.extend(_pieces(text, spans, section.headings))
+        return found
+
+
+_Sized = RecursiveChunker | SentenceChunker | MarkdownChunker
+#: Chunkers whose pieces have a size.
+SIZED = (RecursiveChunker, SentenceChunker, MarkdownChunker)
+
+
+def _check_sizes(chunker: _Sized) -> None:
+    if chunker.max_size < 1 or not 0 <= chunker.overlap <= chunker.max_size // 2:
+        raise InvalidArgument(
+            f"{type(chunker).__name__}: max_size={chunker.max_size}, overlap={chunker.overlap}",
+            next_step="Let max_size be positive and overlap at most half of it.",
+        )
+    if chunker.tokenizer not in (None, EMBEDDER):
+        check_tokenizer(str(chunker.tokenizer))
+
+
+def _measure(chunker: _Sized, count: CountTokens | None) -> Measure:
+    if chunker.tokenizer is None:
+        return measure_characters
+    if chunker.tokenizer != EMBEDDER:
+        return token_counter(chunker.tokenizer)
+    if count is None:
+        raise InvalidArgument(
+            f"{type(chunker).__name__}: tokenizer='embedder', but the embedder counts no tokens",
+            next_step="Name a tokenizer.json or a function.",
+        )
+    return count
+
+
+def _spans(
+    chunker: _Sized, text: str, span: Span, levels: Sequence[Level], units: Level, count: CountTokens | None
+) -> Iterator[Span]:
+    measure = _measure(chunker, count)
+    # So much smaller, every piece has room for what is repeated before it.
+    parts = split(text, span, chunker.max_size - chunker.overlap, levels, measure)
+    return pack(text, parts, chunker.max_size, chunker.overlap, units, measure)
+
+
+def _at(places: Sequence[int]) -> Level:
+    """A level that cuts at the given places."""
+    return lambda text, span: list(places[bisect_left(places, span[0] + 1) : bisect_left(places, span[1])])
+
+
+def _pieces(text: str, spans: Iterable[Span], headings: tuple[str, ...] = ()) -> Iterator[Piece]:
+    """Without surrounding white space; what is nothing else is left out."""
+    for start, end in spans:
+        part = text[start:end]
+        stripped = part.strip()
+        if stripped:
+            start += len(part) - len(part.lstrip())
+            yield Piece(stripped, start, start + len(stripped), headings)
+
+
+CHUNKERS: dict[str, type[Any]] = {
+    "markdown": MarkdownChunker,
+    "recursive": RecursiveChunker,
+    "sentence": SentenceChunker,
+    "whole": WholeText,
+}
 
 
 def chunker_to_json(chunker: Chunker) -> dict[str, Any]:

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlops.vector import ids
+from airflow_provider_mlops.vector.chunking import Piece
 from airflow_provider_mlops.vector.embedders import PrecomputedVectors
-from airflow_provider_mlops.vector.spec import PROPERTY_TYPES, VectorIndex
+from airflow_provider_mlops.vector.embedders.base import CountsTokens
+from airflow_provider_mlops.vector.spec import CHUNK_PROPERTIES, PROPERTY_TYPES, VectorIndex
 from airflow_provider_mlops.vector.stores.base import Scalar
 
 if TYPE_CHECKING:
     import numpy as np
+
+# Between the headings of a path.
+_PATH = " > "
 
 
 class UnusableRecord(ValueError):
@@ -53,22 +58,27 @@ def chunks_of(index: VectorIndex, record: Mapping[str, Any]) -> list[Chunk]:
     text = record.get(index.text)
     if not isinstance(text, str):
         raise UnusableRecord(f"{index.text!r} is not a text but {type(text).__name__}")
-    pieces = index.chunker.chunks(text)
+    counter = index.embedder.count_tokens if isinstance(index.embedder, CountsTokens) else None
+    pieces = index.chunker.chunks(text, counter)
     if not pieces:
         raise UnusableRecord(f"{index.text!r} is empty")
-    properties = dict(_properties(index, record))
+    common = dict(_properties(index, record))
+    properties = [{**common, **_chunk_properties(index, piece)} for piece in pieces]
+    texts = [piece.text for piece in pieces]
     vector = _vector(index.embedder, record) if isinstance(index.embedder, PrecomputedVectors) else None
     packed = b"" if vector is None else vector.astype("<f4", copy=False).tobytes()
     return [
-        Chunk(chunk_id, key, ordinal, ids.digest(ordinal, properties, packed), piece, properties, vector)
-        for ordinal, (chunk_id, piece) in enumerate(
-            zip(ids.chunk_ids(index.name, key, pieces), pieces, strict=True)
+        Chunk(chunk_id, key, ordinal, ids.digest(ordinal, values, packed), piece, values, vector)
+        for ordinal, (chunk_id, piece, values) in enumerate(
+            zip(ids.chunk_ids(index.name, key, texts), texts, properties, strict=True)
         )
     ]
 
 
 def _properties(index: VectorIndex, record: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:
     for name, kind in index.properties.items():
+        if name in CHUNK_PROPERTIES:
+            continue
         value = record.get(name)
         # bool is an int in Python, but not in a store.
         if value is not None and (
@@ -76,6 +86,15 @@ def _properties(index: VectorIndex, record: Mapping[str, Any]) -> Iterator[tuple
         ):
             raise UnusableRecord(f"property {name!r} is not {kind} but {type(value).__name__}")
         yield name, float(value) if kind == "number" and value is not None else value
+
+
+def _chunk_properties(index: VectorIndex, piece: Piece) -> dict[str, Scalar]:
+    values: dict[str, Scalar] = {
+        "chunk_start": piece.start,
+        "chunk_end": piece.end,
+        "chunk_headings": _PATH.join(piece.headings),
+    }
+    return {name: value for name, value in values.items() if name in index.properties}
 
 
 def _vector(embedder: PrecomputedVectors, record: Mapping[str, Any]) -> np.ndarray:

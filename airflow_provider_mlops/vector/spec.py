@@ -10,7 +10,14 @@ from urllib.parse import urlsplit
 
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector import ids
-from airflow_provider_mlops.vector.chunking import Chunker, WholeText, chunker_from_json, chunker_to_json
+from airflow_provider_mlops.vector.chunking import (
+    EMBEDDER,
+    SIZED,
+    Chunker,
+    WholeText,
+    chunker_from_json,
+    chunker_to_json,
+)
 from airflow_provider_mlops.vector.embedders import (
     Embedder,
     HashEmbedder,
@@ -18,6 +25,7 @@ from airflow_provider_mlops.vector.embedders import (
     embedder_from_json,
     embedder_to_json,
 )
+from airflow_provider_mlops.vector.embedders.base import CountsTokens
 from airflow_provider_mlops.vector.stores import BACKENDS
 from airflow_provider_mlops.vector.stores.base import FIXED_COLUMNS, Layout
 
@@ -28,6 +36,12 @@ PROPERTY_TYPES: dict[str, type[Any] | tuple[type[Any], ...]] = {
     "int": int,
     "number": (int, float),
     "bool": bool,
+}
+#: Properties that the chunker fills in: where a chunk is in its document (characters), and its headings.
+CHUNK_PROPERTIES: dict[str, tuple[str, ...]] = {
+    "chunk_start": ("int",),
+    "chunk_end": ("int",),
+    "chunk_headings": ("text", "keyword"),
 }
 #: Version of the fixed columns; a new one makes every index be rebuilt.
 _LAYOUT = 1
@@ -47,7 +61,9 @@ class VectorIndex:
     :param embedder: turns texts into vectors.
     :param chunker: cuts texts into chunks.
     :param properties: further fields to keep with each chunk: name to ``text``, ``keyword``, ``int``,
-        ``number`` or ``bool``. Values may be missing.
+        ``number`` or ``bool``. Values may be missing. Three names are filled in by the chunker, where they are
+        wanted: ``chunk_start`` and ``chunk_end`` (``int``: the chunk is ``text[start:end]`` of its document) and
+        ``chunk_headings`` (``text`` or ``keyword``: ``"Guide > Install"``, by ``MarkdownChunker``).
     :param backend: ``lancedb`` or ``weaviate``.
     :param conn_id: Airflow connection. Weaviate: default ``weaviate_default``. LanceDB: none by default.
     :param uri: LanceDB only: folder or object store location; default the connection's, or the folder
@@ -93,11 +109,21 @@ class VectorIndex:
             return "full_text is for LanceDB; Weaviate always keeps a full-text index"
         if isinstance(self.embedder, PrecomputedVectors) and not isinstance(self.chunker, WholeText):
             return "vectors from the source belong to whole documents; leave the chunker out"
+        if isinstance(self.chunker, SIZED) and self.chunker.tokenizer == EMBEDDER:
+            if not isinstance(self.embedder, CountsTokens):
+                return f"the chunker's tokenizer is 'embedder', but {type(self.embedder).__name__} counts no tokens"
+            if self.chunker.max_size > self.embedder.max_input_tokens:
+                return (
+                    f"chunks of {self.chunker.max_size} tokens are longer than the {self.embedder.max_input_tokens} "
+                    "that the embedder reads"
+                )
         for name, kind in self.properties.items():
             if kind not in PROPERTY_TYPES:
                 return f"property {name!r} has type {kind!r}; there are {', '.join(PROPERTY_TYPES)}"
             if not _PROPERTY.fullmatch(name) or name in FIXED_COLUMNS:
                 return f"property name {name!r} is not possible (reserved, or not a lower-case word)"
+            if kind not in CHUNK_PROPERTIES.get(name, (kind,)):
+                return f"property {name!r} is filled in by the chunker and has type {CHUNK_PROPERTIES[name][0]!r}"
         return None
 
     @property
@@ -109,7 +135,8 @@ class VectorIndex:
     def fields(self) -> frozenset[str]:
         """Fields of a source record that the index reads."""
         column = [self.embedder.column] if isinstance(self.embedder, PrecomputedVectors) else []
-        return frozenset((self.key, self.text, *self.properties, *column))
+        own = (name for name in self.properties if name not in CHUNK_PROPERTIES)
+        return frozenset((self.key, self.text, *own, *column))
 
     def layout(self) -> Layout:
         """What a store has to know to make an empty version."""

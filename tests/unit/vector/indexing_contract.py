@@ -349,7 +349,7 @@ class IndexingContract:
         assert hits[0].doc == "doc2"
 
     def test_chunks_keep_their_ids_when_a_paragraph_is_put_in_front(self) -> None:
-        index = replace(self.index, chunker=RecursiveChunker(max_chars=40, overlap=0))
+        index = replace(self.index, chunker=RecursiveChunker(max_size=40, overlap=0))
         paragraphs = [f"{word} is paragraph number {place}." for place, word in enumerate(WORDS)]
         self.run([document(1, text="\n\n".join(paragraphs))], index=index)
         outcome = self.run(
