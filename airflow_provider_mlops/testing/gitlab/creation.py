@@ -75,14 +75,14 @@ class Creator:
         :raises ConfigError: GitLab would refuse, with its messages.
         :raises BrokenPipelineSaved: with ``save_broken``, for a wrong configuration.
         """
-        sha = project.repository.resolve_ref(ref)
-        if sha is None:
+        found = project.repository.find_ref(ref)
+        if found is None:
             raise NoPipeline("Reference not found")
+        sha, tag = found
         if upstream is None:
             self._check_limits(project, sha, user)
             if variables and (self.knobs.variables_forbidden or project.variables_role == NOBODY):
                 raise NoPipeline(VARIABLES_FORBIDDEN)
-        tag = project.repository.is_tag(ref)
         predefined = environment.of_creation(
             project, server_url=self.server_url, ref=ref, sha=sha, tag=tag, source=source, user=user
         )

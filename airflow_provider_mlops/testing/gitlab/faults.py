@@ -6,6 +6,8 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 
 
@@ -116,6 +118,7 @@ class Faults:
                 "RateLimit-Observed": "2001",
                 "RateLimit-Remaining": "0",
                 "RateLimit-Reset": str(reset),
+                "RateLimit-ResetTime": format_datetime(datetime.fromtimestamp(reset, UTC), usegmt=True),
             }
         body: Any = (
             "Retry later\n"

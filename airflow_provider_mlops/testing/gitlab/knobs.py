@@ -23,6 +23,9 @@ class Knobs:
     :param version: What ``GET /version`` answers.
     :param trace_windows: Honour ``byte_offset`` and ``byte_limit`` (GitLab 19.1); False ignores them.
     :param trace_timestamps: Log lines carry the 32-byte prefix of runners since 18.7.
+    :param trace_every: How seldom the runner sends what is new in a log, while its job runs.
+    :param trace_late: How long after the end of its job a log gets its last line; 0 is before the end.
+    :param trace_shift: By how many bytes all offsets of a log move then, as when it is archived.
     :param trace_limit: After how many bytes the runner drops the rest of a log.
     :param trigger_jobs: ``/trigger_jobs`` exists (19.2); False leaves only ``/bridges``.
     :param hidden_after_create: How long a new pipeline answers 404 to reads.
@@ -63,6 +66,9 @@ class Knobs:
     version: str = "19.2.0-ee"
     trace_windows: bool = True
     trace_timestamps: bool = True
+    trace_every: float = 0.0
+    trace_late: float = 0.0
+    trace_shift: int = 0
     trace_limit: int = OUTPUT_LIMIT
     trigger_jobs: bool = True
     hidden_after_create: float = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 import threading
@@ -38,6 +39,8 @@ class Entry:
     blob: str
 
 
+_SMALL = 65_536
+_FULL_SHA = re.compile(r"[0-9a-f]{40}")
 _IDENTITY = {
     "GIT_AUTHOR_NAME": "Stand-in",
     "GIT_AUTHOR_EMAIL": "stand-in@example.com",
@@ -65,6 +68,7 @@ class Repository:
         self.folder = folder
         self._lock = threading.RLock()
         self._commits: dict[str, Commit] = {}
+        self._files: dict[tuple[str, str], bytes] = {}
         if not (folder / ".git").exists():
             folder.mkdir(parents=True, exist_ok=True)
             self.git("init", "-q", "-b", default_branch)
@@ -101,20 +105,25 @@ class Repository:
                 continue
         return None
 
+    def find_ref(self, name: str) -> tuple[str, bool] | None:
+        """The commit of a branch or tag, and whether it is a tag; a branch wins over a tag of its name."""
+        form = "--format=%(refname) %(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)"
+        places = f"refs/heads/{name}", f"refs/tags/{name}"
+        rows = self.git("for-each-ref", form, *places).decode().splitlines()
+        found = dict(row.rsplit(" ", 1) for row in rows)
+        for place in places:
+            if place in found:
+                return found[place], place.startswith("refs/tags/")
+        return None
+
     def resolve_ref(self, name: str) -> str | None:
         """The commit of a branch or tag, or None."""
-        return self._first_commit(f"refs/heads/{name}", f"refs/tags/{name}")
+        found = self.find_ref(name)
+        return None if found is None else found[0]
 
     def resolve(self, name: str) -> str | None:
         """The commit a branch, tag or sha names, or None."""
         return self.resolve_ref(name) or self._first_commit(name)
-
-    def is_tag(self, name: str) -> bool:
-        """Whether the name is a tag and not a branch."""
-        refs = self.git(
-            "for-each-ref", "--format=%(refname)", f"refs/heads/{name}", f"refs/tags/{name}"
-        ).decode()
-        return refs.split()[:1] == [f"refs/tags/{name}"]
 
     def branches(self) -> dict[str, str]:
         """Branch names and their commits."""
@@ -164,11 +173,16 @@ class Repository:
         return entries
 
     def read(self, sha: str, path: str) -> bytes | None:
-        """A file's content at a commit, or None."""
+        """A file's content at a commit, or None; small files are read once, since commits never change."""
+        if (sha, path) in self._files:
+            return self._files[sha, path]
         try:
-            return self.git("cat-file", "blob", f"{sha}:{path}")
+            content = self.git("cat-file", "blob", f"{sha}:{path}")
         except RepositoryError:
             return None
+        if len(content) <= _SMALL and _FULL_SHA.fullmatch(sha):
+            self._files[sha, path] = content
+        return content
 
     def commit_of(self, sha: str) -> Commit:
         """A commit's facts; commits never change, so each is read once."""

@@ -15,6 +15,7 @@ from airflow_provider_mlops.testing.gitlab.knobs import Knobs
 from airflow_provider_mlops.testing.gitlab.model import Job, Store, now
 
 _PAUSED_LOOK = 0.02
+_LAST_LINE = "Cleaning up project directory and file based variables\n"
 
 
 class Runners:
@@ -143,6 +144,14 @@ class Runners:
             self.dispatch()
         if outcome.afterwards is not None and not self._closed:
             outcome.afterwards()
+        if self.knobs.trace_late > 0:
+            self.clock.later(self.knobs.trace_late, lambda: self._archive(job, _LAST_LINE))
+        else:
+            self._archive(job, "")
+
+    def _archive(self, job: Job, last_line: str) -> None:
+        job.trace.write(last_line)
+        job.trace.shift(self.knobs.trace_shift)
 
 
 def _sources(job: Job) -> list[Job]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -28,6 +29,7 @@ class Trace:
         self._bytes = bytearray()
         self._partial = {"O": bytearray(), "E": bytearray()}
         self._continued = {"O": False, "E": False}
+        self._pushed = (0.0, 0)
         self._lock = threading.Lock()
 
     def mask(self, values: Iterable[str]) -> None:
@@ -98,6 +100,15 @@ class Trace:
         """``limit`` bytes from ``offset``; empty past the end. A window may cut a character."""
         with self._lock:
             return bytes(self._bytes[offset : None if limit is None else offset + limit])
+
+    def pushed(self, every: float) -> int:
+        """How many bytes the server has of a runner that sends what is new once in ``every`` seconds."""
+        with self._lock:
+            at, count = self._pushed
+            if time.monotonic() - at >= every:
+                count = len(self._bytes)
+                self._pushed = (time.monotonic(), count)
+            return count
 
     def __len__(self) -> int:
         return len(self._bytes)

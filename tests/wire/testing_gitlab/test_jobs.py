@@ -174,6 +174,28 @@ def test_windows_of_a_log_have_limits(start, talk, query, status):
         assert answer.content == b""
 
 
+def test_a_log_comes_from_the_runner_in_intervals_and_its_end_comes_late(start, talk):
+    scenario = Scenario({"train": [Log("one\n"), Gate("a"), Log("two\n"), Gate("b")]})
+    knobs = Knobs(trace_every=30.0, trace_late=0.5, trace_shift=30, trace_timestamps=False)
+    server = start(scenario, knobs=knobs)
+    ask = talk(server)
+    made = ask("POST", f"{P}/pipeline", json={"ref": "main"}).json()["id"]
+    path = f"{P}/jobs/{server.project.pipelines[made].jobs[0].id}/trace"
+    scenario.wait_reached("a")
+
+    assert ask("GET", path).text == "one\n"
+    scenario.release("a")
+    scenario.wait_reached("b")
+    assert ask("GET", path).text == "one\n"
+    assert ask("GET", f"{path}?byte_offset=2&byte_limit=9").text == "e\n"
+    scenario.release("b")
+    server.wait(made, "success")
+    assert ask("GET", path).text == "one\ntwo\n"
+    while (text := ask("GET", path).text) == "one\ntwo\n":
+        time.sleep(0.02)
+    assert text.startswith("." * 29 + "\none\ntwo\nCleaning up")
+
+
 def test_past_its_limit_a_log_ends_with_a_line_that_says_so(start, talk):
     server = start(Scenario({"train": [Log("x" * 50 + "\n")] * 20}), knobs=Knobs(trace_limit=200))
     ask = talk(server)

@@ -74,6 +74,10 @@ def trace(call: Call) -> Response:
             limit = call.request.number("byte_limit", WINDOW_LIMIT, low=1, high=WINDOW_LIMIT)
         elif "byte_offset" in call.request.parameters:
             limit = WINDOW_LIMIT
+    every = call.api.knobs.trace_every
+    if every > 0 and not job.complete:
+        there = max(job.trace.pushed(every) - offset, 0)
+        limit = there if limit is None else min(limit, there)
     headers = {"Content-Type": "text/plain", "Content-Disposition": f'infile; filename="{job.id}.log"'}
     return Response(200, job.trace.window(offset, limit), headers)
 
