@@ -7,6 +7,9 @@ from airflow_provider_mlops._lazy import lazy_names
 if TYPE_CHECKING:
     from airflow_provider_mlops.bento.operators import BentoBuildOperator as BentoBuildOperator
     from airflow_provider_mlops.gitlab.operators.commit import GitlabCommitOperator as GitlabCommitOperator
+    from airflow_provider_mlops.gitlab.operators.merge_request import (
+        GitlabMergeRequestOperator as GitlabMergeRequestOperator,
+    )
     from airflow_provider_mlops.gitlab.operators.trigger import GitlabTriggerOperator as GitlabTriggerOperator
     from airflow_provider_mlops.oci.operators import ImagePromoteOperator as ImagePromoteOperator
     from airflow_provider_mlops.oci.operators import ImageRollbackOperator as ImageRollbackOperator
@@ -20,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "BentoBuildOperator": "bento.operators",
         "GitlabCommitOperator": "gitlab.operators.commit",
+        "GitlabMergeRequestOperator": "gitlab.operators.merge_request",
         "GitlabTriggerOperator": "gitlab.operators.trigger",
         "ImagePromoteOperator": "oci.operators",
         "ImageRollbackOperator": "oci.operators",

@@ -61,6 +61,23 @@ class GitlabCommitPayload(Payload):
     paths: list[str]
 
 
+class GitlabMergeRequestPayload(JobPayload):
+    """``kind="gitlab.merge_request"``: a merge request, usually merged.
+
+    ``status`` is GitLab's own word (``merged``, ``opened``), or ``unchanged`` if there was nothing to merge: then
+    there is no ``iid`` and no ``url``. ``sha`` is the head that was merged, ``merge_commit_sha`` the commit by which
+    the target branch got it: the merge commit, the squashed one, or after a fast-forward the head itself.
+    """
+
+    project: str
+    source_branch: str
+    target_branch: str
+    iid: int | None
+    status: str
+    sha: str | None
+    merge_commit_sha: str | None
+
+
 class BentoPayload(Payload):
     """``kind="bento"``: a built Bento as an archive at a URI; ``models`` maps names to content hashes."""
 

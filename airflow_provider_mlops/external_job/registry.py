@@ -15,6 +15,7 @@ from airflow_provider_mlops.external_job.adapter import JobAdapter
 from airflow_provider_mlops.external_job.errors import AdapterUnknown
 
 _HOMES: dict[str, str] = {
+    "gitlab.merge_request": "airflow_provider_mlops.gitlab.merge_request:MergeRequestAdapter",
     "gitlab.pipeline": "airflow_provider_mlops.gitlab.pipeline:PipelineAdapter",
 }
 

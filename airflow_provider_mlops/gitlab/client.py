@@ -72,6 +72,29 @@ class GitlabClient:
         response = await self._send("GET", "user", "account of the token")
         return self._entity(response, "account of the token")
 
+    async def account(self, name: str) -> Entity | None:
+        """The account of a user name, or ``None`` if it is not visible."""
+        what = f"account {name!r}"
+        response = await self._send("GET", "users", what, params={"username": name})
+        rows = self._decode(response, what)
+        return rows[0] if isinstance(rows, list) and rows else None
+
+    async def read(self, path: str) -> Entity:
+        """Whatever lies under the project at ``path``.
+
+        :raises RemoteObjectNotFound: nothing does.
+        """
+        return await self._get(path)
+
+    async def rows(self, path: str, *, pages: int = 1, **filters: str) -> list[Entity]:
+        """A list under the project, in GitLab's order, at most ``pages`` times 100."""
+        return await self._list(path, filters, pages)
+
+    async def write(self, method: str, path: str, body: Entity) -> Entity:
+        """Change something under the project; only for what may be asked twice, since an answer may be lost."""
+        response = await self._send(method, self._url(path), path, body=body)
+        return self._entity(response, path)
+
     async def pipeline(self, pipeline_id: int) -> Entity:
         """One pipeline.
 

@@ -140,6 +140,38 @@ class FileChanged(TemporaryError):
     remedy = "The next try of the task looks at the branch again."
 
 
+class MergeRequestClosed(PermanentError):
+    """Somebody closed the merge request without merging it. Field: ``iid``."""
+
+    remedy = "Ask why; clear the task to open another one."
+
+
+class MergeRequestConflict(PermanentError):
+    """The merge request cannot be merged before somebody solves a conflict or rebases it. Field: ``iid``."""
+
+    remedy = "Solve it in the source branch, then clear the task: it goes on with the same merge request."
+
+
+class MergeRequestPipelineFailed(PermanentError):
+    """The pipeline of the merge request failed or was cancelled. Fields: ``iid``, ``pipeline_id``."""
+
+    remedy = "Correct the source branch, or retry the pipeline, then clear the task."
+
+
+class MergeRequestNotMergeable(PermanentError):
+    """GitLab does not allow the merge. Fields: ``iid``, ``reason`` (GitLab's own word)."""
+
+    remedy = (
+        "Do what GitLab asks for, or use merge='when_checks_pass', which waits for it; then clear the task."
+    )
+
+
+class SourceBranchMoved(PermanentError):
+    """The source branch has another head than the one that may be merged; nothing was merged. Field: ``iid``."""
+
+    remedy = "Look at the commits that came in, then clear the task that made the commit."
+
+
 #: Wait before the next try when GitLab refuses a pipeline because too many were created.
 TOO_MANY_PIPELINES_DELAY = timedelta(minutes=1)
 

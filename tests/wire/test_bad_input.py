@@ -21,6 +21,7 @@ from airflow_provider_mlops.oci.layout import LayoutRepository
 from airflow_provider_mlops.operators import (
     BentoBuildOperator,
     GitlabCommitOperator,
+    GitlabMergeRequestOperator,
     GitlabTriggerOperator,
     ImagePromoteOperator,
     ImageRollbackOperator,
@@ -70,6 +71,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setenv("AIRFLOW__MLOPS__ARTIFACTS", (folder / "artifacts").as_uri())
     monkeypatch.setattr("airflow_provider_mlops.external_job.pacing._LONGEST_BACKOFF", 0.2)
     with GitlabStandIn(tmp_path / "gitlab", executor=Scenario({"job": []})) as gitlab:
+        gitlab.project.repository.git("branch", "work", "main")
+        gitlab.project.repository.add("a.txt", "work in progress", branch="work")
         for name, fields in {
             "GITLAB_DEFAULT": {"conn_type": "gitlab", "host": gitlab.url, "password": gitlab.token},
             "GITLAB_WRONG": {"conn_type": "gitlab", "host": gitlab.url, "password": "glpat-wrong"},
@@ -99,6 +102,11 @@ def commit(**arguments: Any) -> BaseOperator:
     defaults = {"project": "mlops/demo", "branch": "main", "message": "Deploy"}
     actions = [{"action": "write", "file_path": "values.yaml", "content": "a: b"}]
     return GitlabCommitOperator(task_id="t", **{**defaults, "actions": actions, **arguments})
+
+
+def merge(**arguments: Any) -> BaseOperator:
+    defaults = {"project": "mlops/demo", "source_branch": "work"}
+    return GitlabMergeRequestOperator(task_id="t", **{**defaults, **arguments})
 
 
 def index(source: str, **arguments: Any) -> BaseOperator:
@@ -164,6 +172,31 @@ TABLE: dict[str, tuple[Callable[[Place], BaseOperator], type[errors.MlopsError],
         ),
         errors.SourceEmpty,
         "none.yaml",
+    ),
+    "merge request, missing connection": (
+        lambda place: merge(gitlab_conn_id="gitlab_none"),
+        errors.ConnectionMissing,
+        "gitlab_none",
+    ),
+    "merge request, wrong token, deferrable": (
+        lambda place: merge(gitlab_conn_id="gitlab_wrong", deferrable=True),
+        errors.CredentialsRejected,
+        "gitlab_wrong",
+    ),
+    "merge request, unknown project": (
+        lambda place: merge(project="mlops/none"),
+        errors.RemoteObjectNotFound,
+        "mlops/none",
+    ),
+    "merge request, unknown branch": (
+        lambda place: merge(source_branch="release/none"),
+        BranchNotFound,
+        "release/none",
+    ),
+    "merge request, unknown reviewer": (
+        lambda place: merge(reviewers=["nobody"]),
+        errors.InvalidArgument,
+        "nobody",
     ),
     "bento, no service in the context": (
         lambda place: BentoBuildOperator(task_id="t", context=str(place.folder / "no_service")),

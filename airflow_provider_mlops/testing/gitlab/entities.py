@@ -318,7 +318,7 @@ class Entities:
         sha = request.final_sha or project.repository.resolve(request.source_branch)
         draft = request.title.lower().startswith("draft:")
         detailed = "conflict" if conflicts else "draft_status" if draft else "mergeable"
-        detailed = detailed if opened else "not_open"
+        detailed = self.knobs.merge_statuses.get(request.iid, detailed) if opened else "not_open"
         return {
             "id": request.id,
             "iid": request.iid,
@@ -331,16 +331,16 @@ class Entities:
             "merged_by": self.user(request.merged_by) if request.merged_by else None,
             "merge_user": self.user(request.merged_by) if request.merged_by else None,
             "merged_at": moment(request.merged_at),
-            "closed_by": None,
-            "closed_at": None,
+            "closed_by": self.user(request.closed_by) if request.closed_by else None,
+            "closed_at": moment(request.closed_at),
             "target_branch": request.target_branch,
             "source_branch": request.source_branch,
             "upvotes": 0,
             "downvotes": 0,
             "author": self.user(request.author),
-            "assignees": [],
-            "assignee": None,
-            "reviewers": [],
+            "assignees": [self.user(user) for user in request.assignees],
+            "assignee": self.user(request.assignees[0]) if request.assignees else None,
+            "reviewers": [self.user(user) for user in request.reviewers],
             "source_project_id": project.id,
             "target_project_id": project.id,
             "labels": list(request.labels),
@@ -353,7 +353,7 @@ class Entities:
             "detailed_merge_status": detailed,
             "sha": sha,
             "merge_commit_sha": request.merge_commit_sha,
-            "squash_commit_sha": None,
+            "squash_commit_sha": request.squash_commit_sha,
             "should_remove_source_branch": None,
             "force_remove_source_branch": request.remove_source_branch,
             "references": {
@@ -363,6 +363,6 @@ class Entities:
             },
             "web_url": f"{self.url}/{project.path}/-/merge_requests/{request.iid}",
             "has_conflicts": conflicts,
-            "squash": False,
+            "squash": request.squash,
             "user": {"can_merge": True},
         }

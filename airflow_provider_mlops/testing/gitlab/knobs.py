@@ -59,6 +59,8 @@ class Knobs:
     :param lint_per_minute: Lints that a user may make; its 429 has no headers.
     :param statuses: Statuses to show instead of the real ones, by pipeline or job id.
     :param failure_reasons: Failure reasons to show instead of the real ones, by job id.
+    :param merge_statuses: ``detailed_merge_status`` to show instead of the real one, by the iid of an open merge
+        request; only ``mergeable`` ones are merged.
     :param grace: How long a canceled job's processes get between SIGTERM and SIGKILL.
     :param after_script_timeout: Limit for ``after_script``.
     """
@@ -98,6 +100,7 @@ class Knobs:
     lint_per_minute: int = 0
     statuses: dict[int, str] = field(default_factory=dict)
     failure_reasons: dict[int, str] = field(default_factory=dict)
+    merge_statuses: dict[int, str] = field(default_factory=dict)
     grace: float = 2.0
     after_script_timeout: float = 300.0
 

@@ -45,10 +45,14 @@ def merge(
         f"Merge branch '{request.source_branch}' into '{request.target_branch}'\n\n{request.title}"
     )
     tree = merged_tree(project, source, target)
-    sha = project.repository.commit(
-        request.target_branch, tree, text, parents=(target, source), expected=target
-    )
-    request.state, request.merge_commit_sha, request.final_sha = "merged", sha, source
+    parents = (target,) if request.squash else (target, source)
+    words = request.title if request.squash else text
+    sha = project.repository.commit(request.target_branch, tree, words, parents=parents, expected=target)
+    if request.squash:
+        request.squash_commit_sha = sha
+    else:
+        request.merge_commit_sha = sha
+    request.state, request.final_sha = "merged", source
     request.merged_at = request.updated_at = now()
     request.merged_by, request.auto_merge = user, None
     if remove_source_branch or request.remove_source_branch:

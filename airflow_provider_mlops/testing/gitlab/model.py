@@ -146,6 +146,12 @@ class MergeRequest:
     merged_at: datetime | None = None
     merge_commit_sha: str | None = None
     merged_by: User | None = None
+    closed_at: datetime | None = None
+    closed_by: User | None = None
+    assignees: list[User] = field(default_factory=list)
+    reviewers: list[User] = field(default_factory=list)
+    squash: bool = False
+    squash_commit_sha: str | None = None
     final_sha: str | None = None
     auto_merge: AutoMerge | None = None
     notes: dict[int, Note] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -211,13 +212,14 @@ def test_a_change_at_the_same_moment_is_named_and_the_next_try_looks_again(gitla
 
 def test_a_real_race_is_lost_without_overwriting(gitlab):
     gitlab.project.add("values.yaml", "image: v0\n")
-    gitlab.faults.slow(1.0, method="POST", path=COMMITS)
-    other = threading.Timer(
-        0.6,
-        gitlab.project.repository.add,
-        ("values.yaml", "image: v1\n"),
-        {"message": "Somebody was faster"},
-    )
+    sending = gitlab.faults.slow(2, method="POST", path=COMMITS)
+
+    def be_faster() -> None:
+        while not sending.hits:
+            time.sleep(0.02)
+        gitlab.project.repository.add("values.yaml", "image: v1\n", message="Somebody was faster")
+
+    other = threading.Thread(target=be_faster)
     other.start()
     with pytest.raises(FileChanged, match="Somebody was faster"):
         run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow_provider_mlops.testing.gitlab.entities import day, moment
 from airflow_provider_mlops.testing.gitlab.model import Token
 from airflow_provider_mlops.testing.gitlab.routes.api import Call, Route
-from airflow_provider_mlops.testing.gitlab.web import Response, unauthorized
+from airflow_provider_mlops.testing.gitlab.web import Response, paged, unauthorized
 
 
 def version(call: Call) -> Response:
@@ -43,6 +43,12 @@ def token_entity(token: Token) -> dict[str, object]:
     }
 
 
+def users(call: Call) -> Response:
+    wanted = call.request.parameters.get("username")
+    rows = [user for user in call.api.store.users if wanted in (None, user.username)]
+    return paged(call.request, rows, call.api.url, call.api.entities.user)
+
+
 def own_token(call: Call) -> Response:
     if call.token is None:
         raise unauthorized()
@@ -53,5 +59,6 @@ ROUTES = [
     Route("GET", "/version", version),
     Route("GET", "/metadata", metadata),
     Route("GET", "/user", user),
+    Route("GET", "/users", users),
     Route("GET", "/personal_access_tokens/self", own_token),
 ]

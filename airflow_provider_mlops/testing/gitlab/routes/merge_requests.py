@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow_provider_mlops.testing.gitlab import merging, statuses
 from airflow_provider_mlops.testing.gitlab.entities import moment
-from airflow_provider_mlops.testing.gitlab.model import AutoMerge, MergeRequest, Note, Project, now
+from airflow_provider_mlops.testing.gitlab.model import AutoMerge, MergeRequest, Note, Project, User, now
 from airflow_provider_mlops.testing.gitlab.routes.api import Call, Route
 from airflow_provider_mlops.testing.gitlab.web import ApiError, Response, conflict, not_found, paged
 
@@ -42,8 +42,13 @@ def _unprocessable(message: str) -> ApiError:
     return ApiError(422, {"message": [message]})
 
 
-def _labels(call: Call) -> list[str]:
-    labels = call.request.parameters.get("labels") or []
+def _people(call: Call, key: str) -> list[User]:
+    numbers = {str(number) for number in call.request.parameters.get(key) or []}
+    return [user for user in call.api.store.users if str(user.id) in numbers]
+
+
+def _labels(call: Call, key: str = "labels") -> list[str]:
+    labels = call.request.parameters.get(key) or []
     return (
         [label.strip() for label in labels.split(",")]
         if isinstance(labels, str)
@@ -78,6 +83,9 @@ def create(call: Call) -> Response:
             description=str(request.parameters.get("description") or ""),
             labels=_labels(call),
             remove_source_branch=request.flag("remove_source_branch"),
+            assignees=_people(call, "assignee_ids"),
+            reviewers=_people(call, "reviewer_ids"),
+            squash=request.flag("squash"),
         )
         project.merge_requests[iid] = made
         return Response(201, _entity(call, made))
@@ -113,9 +121,14 @@ def update(call: Call) -> Response:
                 setattr(found, key, str(parameters[key]))
         if "labels" in parameters:
             found.labels = _labels(call)
+        found.labels += [label for label in _labels(call, "add_labels") if label not in found.labels]
+        for key, people in (("assignee_ids", "assignees"), ("reviewer_ids", "reviewers")):
+            if key in parameters:
+                setattr(found, people, _people(call, key))
         event = parameters.get("state_event")
         if event == "close" and found.state == "opened":
             found.state = "closed"
+            found.closed_at, found.closed_by = now(), call.who
         elif event == "reopen" and found.state == "closed":
             found.state = "opened"
         found.updated_at = now()
@@ -145,12 +158,14 @@ def merge(call: Call) -> Response:
         branches = project.repository.branches()
         source, target = branches.get(found.source_branch), branches.get(found.target_branch)
         draft = found.title.lower().startswith("draft:")
-        if found.state != "opened" or source is None or target is None or draft:
+        shown = call.api.knobs.merge_statuses.get(found.iid, "draft_status" if draft else "mergeable")
+        if found.state != "opened" or source is None or target is None or shown != "mergeable":
             raise ApiError(405, {"message": "405 Method Not Allowed"})
         wanted = parameters.get("sha")
         if wanted and wanted != source:
             raise conflict(f"SHA does not match HEAD of source branch: {source}")
         message = parameters.get("merge_commit_message")
+        found.squash = found.squash or call.request.flag("squash")
         text = None if message is None else str(message)
         if not _auto_merge(call, found, source, text):
             try:
@@ -230,6 +245,8 @@ def show_note(call: Call) -> Response:
 
 def update_note(call: Call) -> Response:
     found, note = _note(call)
+    if note.author != call.who:
+        raise ApiError(403, {"message": "403 Forbidden"})
     note.body, note.updated_at = call.request.text("body"), now()
     return Response(body=_note_entity(call, found, note))
 

@@ -126,10 +126,29 @@ def create_commit(call: Call) -> Response:
     return Response(201, {**entity, "status": None, "project_id": project.id, "last_pipeline": None})
 
 
+def compare(call: Call) -> Response:
+    """Commits of ``to`` that ``from`` lacks, oldest first; changes of lines are not shown."""
+    project = call.project
+    ends = [sha_of(project, call.request.text(name), "Ref") for name in ("from", "to")]
+    rows = project.repository.git("log", "--reverse", "--format=%H", f"{ends[0]}..{ends[1]}").decode().split()
+    listed = [call.api.entities.commit(project, row) for row in rows]
+    return Response(
+        body={
+            "commit": listed[-1] if listed else None,
+            "commits": listed,
+            "diffs": [],
+            "compare_timeout": False,
+            "compare_same_ref": ends[0] == ends[1],
+        }
+    )
+
+
 def commits(call: Call) -> Response:
     project = call.project
     sha = sha_of(project, str(call.request.parameters.get("ref_name") or project.default_branch))
     arguments = ["log", "--format=%H", sha]
+    if since := call.request.parameters.get("since"):
+        arguments.append(f"--since={since}")
     if path := call.request.parameters.get("path"):
         arguments += ["--", str(path)]
     rows = project.repository.git(*arguments).decode().split()
@@ -299,6 +318,7 @@ ROUTES = [
     Route("POST", "/projects/:project/repository/commits", create_commit),
     Route("GET", "/projects/:project/repository/commits", commits),
     Route("GET", "/projects/:project/repository/commits/:sha", commit),
+    Route("GET", "/projects/:project/repository/compare", compare),
     Route("GET", f"{_FILE}/raw", file_raw),
     Route("GET", _FILE, file_show),
     Route("HEAD", _FILE, file_head),
