@@ -142,6 +142,10 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_provider_mlops.external_job.links.RemoteJobLink",
             "airflow_provider_mlops.gitlab.links.GitlabJobLink",
         ],
+        "notifications": [
+            "airflow_provider_mlops.gitlab.notifiers.GitlabCommitStatusNotifier",
+            "airflow_provider_mlops.gitlab.notifiers.GitlabMergeRequestCommentNotifier",
+        ],
         # "factory" must be absent rather than None: None breaks the ProvidersManager of 3.1 and 3.3.
         "asset-uris": [
             {"schemes": [scheme], "handler": "airflow_provider_mlops.base.asset_uris.normalise"}

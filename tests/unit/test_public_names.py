@@ -7,10 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_mlops import hooks, operators, sensors, triggers
-from airflow_provider_mlops.compat import BaseHook, BaseOperator, BaseSensorOperator, BaseTrigger
+from airflow_provider_mlops import hooks, notifiers, operators, sensors, triggers
+from airflow_provider_mlops.compat import (
+    BaseHook,
+    BaseNotifier,
+    BaseOperator,
+    BaseSensorOperator,
+    BaseTrigger,
+)
 
-BASES = {operators: BaseOperator, hooks: BaseHook, sensors: BaseSensorOperator, triggers: BaseTrigger}
+BASES = {
+    operators: BaseOperator,
+    hooks: BaseHook,
+    notifiers: BaseNotifier,
+    sensors: BaseSensorOperator,
+    triggers: BaseTrigger,
+}
 NAMES = [(module, name) for module in BASES for name in module.__all__]
 
 
