@@ -152,22 +152,20 @@ class WeaviateBuild(WeaviateSnapshot):
     def unfindable(self, ids: Sequence[str]) -> list[str]:
         """Chunks that the vector index does not know, whatever the store says."""
         self._wait_for_queue()
-        stored = self.rows(ids)
         with (
             ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-check") as threads,
             self._translated(),
         ):
-            found = dict(zip(stored, threads.map(self._finds, stored.values()), strict=True))
-        return [chunk for chunk in ids if not found.get(chunk)]
+            found = list(threads.map(self._finds, ids))
+        return [chunk for chunk, there in zip(ids, found, strict=True) if not there]
 
-    def _finds(self, row: Row) -> bool:
-        if not row.vector.size:
-            return False
+    def _finds(self, chunk: str) -> bool:
         for limit in _NEIGHBOURS:
-            hits = self._near(row.vector, limit)
-            if any(hit.id == row.id for hit in hits):
+            near = weaviate_batch.neighbours(self._client, self._physical, chunk, limit)
+            if chunk in near:
                 return True
-            if not hits or (hits[-1].distance or 0.0) - (hits[0].distance or 0.0) > _TIE:
+            distances = list(near.values())
+            if not distances or distances[-1] - distances[0] > _TIE:
                 return False
         # As many equal vectors that crowd each other out: there is no telling, and nothing to gain.
         return True
