@@ -87,3 +87,30 @@ def test_unreadable_files_are_named(source: str, content: bytes) -> None:
 def test_a_missing_job_lists_the_jobs_there_are() -> None:
     with pytest.raises(OutputMissing, match="build, test"):
         find_job(Output.parse("out", "publish:image.json"), {"test": 2, "build": 1})
+
+
+@pytest.mark.parametrize("written", ["down > inner", "down>inner", "down  >inner"])
+def test_a_job_of_a_downstream_pipeline_stands_behind_its_trigger_job(written: str) -> None:
+    output = Output.parse("out", f"{written}:image.json#/digest")
+    assert find_job(output, ["build", "down > inner"]) == "down > inner"
+
+
+def test_a_job_whose_own_name_has_an_arrow_comes_first() -> None:
+    assert find_job(Output.parse("out", "a>b:x.json"), ["a>b", "a > b"]) == "a>b"
+
+
+@pytest.mark.parametrize(
+    ("source", "there"),
+    [
+        ("publish:image.json#/digest", "there are: 'a/b', 'image', 'tags'"),
+        ("publish:image.json#/tags/2", "there is a list of 2"),
+        ("publish:image.json#/image/x", "there is a value of type str"),
+        ("build:build.env#/MISSING", "there are: 'TAG'"),
+    ],
+)
+def test_a_missing_pointer_says_what_is_there_but_not_its_values(source: str, there: str) -> None:
+    content = b"TAG=s3cret" if "env" in source else IMAGE
+    with pytest.raises(OutputMissing, match=there) as raised:
+        read_value(Output.parse("out", source), content)
+    assert "s3cret" not in str(raised.value)
+    assert "sha256" not in str(raised.value)

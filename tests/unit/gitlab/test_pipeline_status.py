@@ -160,3 +160,41 @@ def test_a_trigger_job_fails_for_what_it_started() -> None:
     bridge = {"id": 1, "name": "b", "stage": "s", "status": "failed", "failure_reason": "unknown_failure"}
     assert failed_job(bridge).reason == "unknown_failure"
     assert failed_job({**bridge, "downstream_pipeline": {"status": "failed"}}).reason == "script_failure"
+
+
+@pytest.mark.parametrize(
+    ("policy", "reasons", "restartable"),
+    [
+        (Policy(retry_timeouts=True), ["job_execution_timeout"], True),
+        (Policy(retry_timeouts=True), ["job_execution_timeout", "script_failure"], False),
+        (Policy(retry_reasons=["script_failure"]), ["script_failure", "runner_interrupted"], True),
+        (Policy(retry_reasons=["script_failure"]), ["missing_dependency_failure"], False),
+    ],
+)
+def test_further_reasons_can_be_made_repairable(policy: Policy, reasons: Any, restartable: bool) -> None:
+    status = status_of(pipeline("failed"), failed(*reasons), policy)
+    assert (status.restartable, status.permanent) == (restartable, not restartable)
+
+
+def test_warnings_that_are_not_accepted_fail_a_successful_pipeline() -> None:
+    jobs = failed("script_failure")
+    status = status_of(pipeline("success"), jobs, Policy(allow_warnings=False))
+    assert (status.state, status.permanent) == (JobState.FAILED, True)
+    error = failure_of("p", pipeline("success"), jobs, Policy(allow_warnings=False))
+    assert "passed with warnings" in error.message
+
+
+def test_a_job_of_a_downstream_pipeline_is_named_with_the_way_there() -> None:
+    job = failed_job(
+        {"id": 1, "name": "b", "stage": "s", "status": "failed", "failure_reason": "x"}, ("one", "two")
+    )
+    assert str(job) == "one > two > s/b (x)"
+    error = failure_of("p", pipeline("failed"), [job], Policy(), log_tail=["boom"])
+    assert error.jobs[0]["name"] == "one > two > b"
+    assert "one > two > s/b" in error.__notes__[0]
+
+
+def test_a_blocked_pipeline_names_the_jobs_that_it_waits_for() -> None:
+    assert "(approve, sign)" in str(
+        failure_of("p", pipeline("manual"), [], Policy(), manual=["approve", "sign"])
+    )
