@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -49,3 +53,22 @@ def talk() -> Callable[..., Any]:
         return ask
 
     return _talk
+
+
+@pytest.fixture
+def ready(tmp_path) -> Iterator[dict[str, Any]]:
+    """What the program prints when it is ready; it starts as a server of GitLab 18.8."""
+    knobs = ["--knob", "version=18.8.0", "--knob", "trace_windows=false"]
+    program = [sys.executable, "-m", "airflow_provider_mlops", "testing", "gitlab"]
+    server = subprocess.Popen(
+        [*program, "--root", str(tmp_path / "root"), *knobs],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
+    )
+    assert server.stdout is not None
+    try:
+        yield json.loads(server.stdout.readline())
+    finally:
+        server.terminate()
+        server.wait()
+        server.stdout.close()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -15,29 +13,6 @@ import pytest
 from airflow_provider_mlops.testing.gitlab import Scenario
 
 PROGRAM = [sys.executable, "-m", "airflow_provider_mlops", "testing", "gitlab"]
-
-
-@pytest.fixture
-def ready(tmp_path) -> Iterator[dict]:
-    server = subprocess.Popen(
-        [
-            *PROGRAM,
-            "--root",
-            str(tmp_path / "root"),
-            "--knob",
-            "version=18.8.0",
-            "--knob",
-            "trace_windows=false",
-        ],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
-    )
-    try:
-        yield json.loads(server.stdout.readline())
-    finally:
-        server.terminate()
-        server.wait()
-        server.stdout.close()
 
 
 def test_everything_can_be_set_from_outside(ready):
