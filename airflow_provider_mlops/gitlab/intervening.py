@@ -182,14 +182,17 @@ class Interventions:
 
     # --- cancelling ------------------------------------------------------------------------------
 
-    async def cancel(self, root: Node) -> None:
-        """Cancel a pipeline and all that it waits for. GitLab itself cancels children of the same project only."""
+    async def cancel(self, root: Node) -> bool:
+        """Cancel a pipeline and all that it waits for. GitLab itself cancels children of the same project only.
+
+        :returns: ``False``: there is no such pipeline (yet).
+        """
         try:
             await root.client.cancel(root.pipeline_id)
         except RemoteObjectNotFound as error:
             if is_missing_project(error):
                 raise
-            return
+            return False
         self._cancelled.setdefault(root.pipeline_id, time.monotonic())
         for node in await self._downstream.below(root):
             if node.foreign and node.status not in COMPLETE:
@@ -198,10 +201,11 @@ class Interventions:
             pipeline = await root.client.pipeline(root.pipeline_id)
         except RemoteObjectNotFound:
             # Not readable yet, or deleted meanwhile.
-            return
+            return True
         changed = parse_time(pipeline.get("updated_at"))
         if changed is not None and (datetime.now(UTC) - changed).total_seconds() > FORCE_AFTER:
             await self._force(root, pipeline["status"])
+        return True
 
     async def _cancel_below(self, node: Node) -> None:
         try:

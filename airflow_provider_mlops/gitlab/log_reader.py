@@ -102,7 +102,7 @@ class LogReader:
         self._due: dict[int, float] = {}
         self._left: dict[int, bytes] = {}
         self._late_since: dict[int, float] = {}
-        self._listed: dict[int, tuple[float, list[Entity]]] = {}
+        self._listed: dict[int, tuple[float, bool, list[Entity]]] = {}
 
     async def read(self, pipeline_id: int, cursor: Json, *, over: bool = False) -> LogBatch:
         """New lines since ``cursor`` of all jobs.
@@ -151,15 +151,16 @@ class LogReader:
 
     async def _jobs(self, node: Node, *, over: bool) -> list[Entity]:
         pipeline_id = node.pipeline_id
-        at, jobs = self._listed.get(pipeline_id, (float("-inf"), []))
-        if self._now() - at < _LIST_AGE and (not over or _at_rest(jobs)):
+        at, was_over, jobs = self._listed.get(pipeline_id, (float("-inf"), False, []))
+        # Between two stages no job runs either: a list from before the end does not do.
+        if self._now() - at < _LIST_AGE and (not over or (was_over and _at_rest(jobs))):
             return jobs
         for _ in range(_STALE_LOOKS):
             jobs = sorted(await node.client.jobs(pipeline_id, retried=True), key=lambda job: int(job["id"]))
             if not over or _at_rest(jobs) or await self._only_triggers(node, jobs):
                 break
             await asyncio.sleep(1.0)
-        self._listed[pipeline_id] = (self._now(), jobs)
+        self._listed[pipeline_id] = (self._now(), over, jobs)
         return jobs
 
     async def _only_triggers(self, node: Node, jobs: Sequence[Entity]) -> bool:

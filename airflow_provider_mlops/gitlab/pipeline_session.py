@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from airflow_provider_mlops.errors import RemoteObjectNotFound
+from airflow_provider_mlops.errors import RemoteObjectNotFound, RemoteUnavailable
 from airflow_provider_mlops.external_job.adapter import (
     FoundJob,
     JobHandle,
@@ -103,7 +103,7 @@ class PipelineSession:
         except RemoteObjectNotFound as error:
             if is_missing_project(error):
                 raise
-            fresh = time.time() - created_of(handle) < _FRESH
+            fresh = _is_fresh(handle)
             return JobStatus(JobState.PENDING, "created") if fresh else None
         await self._acts.end_hanging(self._root(pipeline), pipeline["status"])
         return await self._deep_state_of(pipeline)
@@ -209,8 +209,15 @@ class PipelineSession:
         )
 
     async def cancel(self, handle: JobHandle) -> None:
-        """Cancel the pipeline, and those below it that it waits for."""
-        await self._acts.cancel(self._node(handle))
+        """Cancel the pipeline, and those below it that it waits for.
+
+        :raises RemoteUnavailable: it is so fresh that GitLab does not know it everywhere yet.
+        """
+        node = self._node(handle)
+        if not await self._acts.cancel(node) and _is_fresh(handle):
+            raise RemoteUnavailable(
+                f"GitLab pipeline {node.pipeline_id} cannot be cancelled yet: not found (404)"
+            )
 
     async def restart(self, handle: JobHandle) -> JobHandle:
         """Run the failed jobs again in the same pipelines."""
@@ -228,3 +235,7 @@ class PipelineSession:
             project_id=project_id if isinstance(project_id, int) else None,
             url=handle.url,
         )
+
+
+def _is_fresh(handle: JobHandle) -> bool:
+    return time.time() - created_of(handle) < _FRESH

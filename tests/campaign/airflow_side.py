@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -114,7 +114,6 @@ def airflow() -> Iterator[None]:
     async def astate(*_: Any) -> str | None:
         return ACTOR.get().task_state()
 
-    defaults = log_reader.LogReader.__init__.__kwdefaults__ or {}
     with (
         patch.object(operators, "Portal", SharedLoopPortal),
         patch.object(operators, "WallClock", lambda: ACTOR.get().clock),
@@ -123,9 +122,14 @@ def airflow() -> Iterator[None]:
         patch.object(triggers, "aconnection_info", aconnection),
         patch.object(operators, "task_state", lambda *_: ACTOR.get().task_state()),
         patch.object(triggers, "atask_state", astate),
-        patch.dict(defaults, now=fast_monotonic),
+        fast_log_reader(),
     ):
         yield
+
+
+def fast_log_reader() -> AbstractContextManager[Any]:
+    """The reader of logs keeps time by a clock of its own."""
+    return patch.dict(log_reader.LogReader.__init__.__kwdefaults__, now=fast_monotonic)
 
 
 #: By connection id; each process has one of its own, behind its own listener of the proxy.

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.external_job import operators
-from tests.campaign.airflow_side import ACTOR, CampaignOperator, Ended, outcome_of
+from tests.campaign.airflow_side import ACTOR, CampaignOperator, Ended, fast_log_reader, outcome_of
 from tests.campaign.fast_time import FastClock, FastPolicy
 from tests.campaign.life import Life
 
@@ -94,6 +94,7 @@ def _child(pipe: Connection, order: Order) -> None:
     with (
         patch.object(operators, "WallClock", lambda: FastClock(order.clock_start)),
         patch.object(operators, "connection_info", lambda _: connection),
+        fast_log_reader(),
     ):
         pipe.send(("ready",))
         pipe.send(("ended", outcome_of(operator, context, order.resume)))

@@ -204,3 +204,33 @@ def test_a_token_that_expires_while_a_log_is_read_loses_no_line():
         with pytest.raises(CredentialsRejected):
             read(gitlab, pipeline)
         assert read(gitlab, pipeline) == ["[test/train] one", "[test/train] two"]
+
+
+def _wait_for_success(gitlab: GitlabStandIn, pipeline_id: int, job: str) -> None:
+    found = gitlab.project.pipelines[pipeline_id].job(job)
+    with gitlab.store.changed:
+        assert gitlab.store.changed.wait_for(lambda: found.status == "success", 10)
+
+
+def test_a_list_of_jobs_from_between_two_stages_does_not_do_for_the_end():
+    jobs = {
+        "build": ScriptedJob(([Log("built\n")],), stage="build"),
+        "train": ScriptedJob(([Gate("go"), Log("trained\n")],), stage="train"),
+    }
+    scenario = Scenario(jobs)
+    with GitlabStandIn(executor=scenario, knobs=Knobs(pending_for=0.3)) as gitlab:
+        pipeline = start(gitlab)
+        access = GitlabAccess.from_connection(ConnectionInfo("c", host=gitlab.url, password=gitlab.token))
+
+        async def twice() -> list[str]:
+            async with open_client(access, "mlops/demo") as client:
+                # No time passes between the two looks.
+                reader = LogReader(client, GitlabLogs(interval=0.0), Downstream(0, 1), now=lambda: 0.0)
+                await asyncio.to_thread(_wait_for_success, gitlab, pipeline, "build")
+                first = await reader.read(pipeline, None)
+                scenario.release("go")
+                await asyncio.to_thread(gitlab.wait, pipeline)
+                last = await reader.read(pipeline, first.cursor, over=True)
+                return [*first.lines, *last.lines]
+
+        assert asyncio.run(twice()) == ["[build/build] built", "[train/train] trained"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -18,8 +19,11 @@ from airflow_provider_mlops.errors import (
     JobCancelled,
     MlopsError,
     RemoteObjectNotFound,
+    RemoteUnavailable,
 )
 from airflow_provider_mlops.external_job.adapter import JobHandle
+from airflow_provider_mlops.external_job.engine import Engine
+from airflow_provider_mlops.external_job.portal import WallClock
 from airflow_provider_mlops.gitlab.errors import (
     InputsRefused,
     OutputInvalid,
@@ -558,6 +562,25 @@ def test_ending_the_task_cancels_its_pipeline(gitlab, monkeypatch):
         async with adapter.session(connections) as session:
             await session.cancel(handle)
             await session.cancel(handle)
+
+    asyncio.run(cancel())
+    assert gitlab.wait(number, {"canceled"}).status == "canceled"
+
+
+def test_a_pipeline_that_cannot_be_found_yet_is_cancelled_once_it_can(gitlab):
+    gitlab.knobs.set(runner_paused=True)
+    task = Task({"wait_for_completion": False})
+    number = task.attempt()["pipeline_id"]
+    gitlab.knobs.set(hidden_after_create=(datetime.now(UTC) - task.started).total_seconds() + 1.0)
+    adapter = task.operator().adapter({})
+    handle = JobHandle.from_json(task.xcoms[0]["external_job"]["handle"])
+    connections = {"gitlab_default": connection_info("gitlab_default")}
+
+    async def cancel() -> None:
+        async with adapter.session(connections) as session:
+            with pytest.raises(RemoteUnavailable, match="yet"):
+                await session.cancel(handle)
+            await Engine(session, adapter.kind, WallClock()).cancel(handle)
 
     asyncio.run(cancel())
     assert gitlab.wait(number, {"canceled"}).status == "canceled"
