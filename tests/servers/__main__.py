@@ -9,25 +9,25 @@ import subprocess
 import sys
 import threading
 
-from tests.servers.catalogue import SERVERS
+from tests.servers.catalogue import PROGRAMS, SERVERS
 from tests.servers.install import CannotInstall
 
 
 def build(names: list[str]) -> int:
     failed = 0
-    for name in names or sorted(SERVERS):
+    for name in names or sorted(PROGRAMS):
         try:
-            SERVERS[name].build()
+            PROGRAMS[name].build()
         except (CannotInstall, subprocess.CalledProcessError) as error:
             print(f"{name}: {error}", file=sys.stderr)
             failed += 1
         else:
-            print(f"{name} {SERVERS[name].version()}: {SERVERS[name].missing() or 'available'}")
+            print(f"{name} {PROGRAMS[name].version()}: {PROGRAMS[name].missing() or 'available'}")
     return 1 if failed else 0
 
 
 def show() -> int:
-    for name, server in sorted(SERVERS.items()):
+    for name, server in sorted(PROGRAMS.items()):
         print(f"{name:<12} {server.version():<10} {server.missing() or 'available'}")
     return 0
 
@@ -62,7 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.servers", description="Real servers for tests.")
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("build", help="get the programs of some servers, or of all")
-    make.add_argument("names", nargs="*", choices=[[], *sorted(SERVERS)], metavar="NAME")
+    make.add_argument("names", nargs="*", choices=[[], *sorted(PROGRAMS)], metavar="NAME")
     run = commands.add_parser("start", help="run one in the foreground; prints one JSON line when it answers")
     run.add_argument("name", choices=sorted(SERVERS))
     commands.add_parser("list", help="name, version, and what is missing")

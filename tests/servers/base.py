@@ -29,7 +29,31 @@ class ServerFailed(Exception):
     """The server ended before it answered, or did not answer in time; the message ends with its log."""
 
 
-class Server(ABC):
+class Program(ABC):
+    """Something from outside that tests need: where it comes from, and whether it is here."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def version(cls) -> str:
+        """The version that is used, or would be."""
+
+    @classmethod
+    @abstractmethod
+    def missing(cls) -> str | None:
+        """Why it cannot be used on this machine, and what to do about it; None where it can."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls) -> None:
+        """Get it. Does nothing where it is there.
+
+        :raises CannotInstall: this machine cannot get it.
+        """
+
+
+class Server(Program):
     """One real server on loopback, with data of its own that goes when it stops.
 
     Use it as a context manager, or through :meth:`start` and :meth:`stop`. :meth:`kill` and another
@@ -38,7 +62,6 @@ class Server(ABC):
     :param environment: variables on top of the server's usual ones.
     """
 
-    name: ClassVar[str]
     #: How many neighbouring ports it needs.
     port_count: ClassVar[int] = 1
     start_timeout: ClassVar[float] = 60.0
@@ -54,24 +77,6 @@ class Server(ABC):
         self._guard: subprocess.Popen[bytes] | None = None
 
     # --- what a server says about itself ---
-
-    @classmethod
-    @abstractmethod
-    def version(cls) -> str:
-        """The version that runs, or would run."""
-
-    @classmethod
-    @abstractmethod
-    def missing(cls) -> str | None:
-        """Why it cannot run on this machine, and what to do about it; None where it can."""
-
-    @classmethod
-    @abstractmethod
-    def build(cls) -> None:
-        """Get its programs. Does nothing where they are there.
-
-        :raises CannotInstall: this machine cannot get them.
-        """
 
     @property
     @abstractmethod
@@ -96,10 +101,10 @@ class Server(ABC):
         """The server's usual environment."""
         return {}
 
-    def prepare(self) -> None:  # noqa: B027 - most servers need nothing
+    def prepare(self) -> None:  # most servers need nothing
         """Fill :attr:`folder` before the first launch."""
 
-    def settle(self) -> None:  # noqa: B027 - most servers need nothing
+    def settle(self) -> None:  # most servers need nothing
         """Last steps once it answers for the first time."""
 
     @abstractmethod

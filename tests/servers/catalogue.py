@@ -1,10 +1,13 @@
-"""Every server that tests may ask for."""
+"""Every server, and other program, that tests may ask for."""
 
 from __future__ import annotations
 
-from tests.servers.base import Server
+from tests.servers.base import Program, Server
+from tests.servers.minilm import MiniLM
+from tests.servers.mlflow import Mlflow
 from tests.servers.postgres import Postgres
 from tests.servers.registry import Registry
 from tests.servers.weaviate import Weaviate
 
-SERVERS: dict[str, type[Server]] = {server.name: server for server in (Postgres, Registry, Weaviate)}
+SERVERS: dict[str, type[Server]] = {server.name: server for server in (Mlflow, Postgres, Registry, Weaviate)}
+PROGRAMS: dict[str, type[Program]] = {**SERVERS, MiniLM.name: MiniLM}

@@ -11,7 +11,8 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.servers.catalogue import SERVERS
+from tests.servers.catalogue import PROGRAMS
+from tests.servers.mlflow import Mlflow
 from tests.servers.postgres import Postgres
 from tests.servers.registry import Registry
 from tests.servers.weaviate import Weaviate
@@ -20,6 +21,13 @@ REQUIRE = "MLOPS_REQUIRE_SERVERS"
 
 _exercised: pytest.StashKey[Counter[str]] = pytest.StashKey()
 _missed: pytest.StashKey[Counter[str]] = pytest.StashKey()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server() -> Iterator[Mlflow]:
+    """A running :class:`~tests.servers.mlflow.Mlflow`, shared by the whole run."""
+    with Mlflow() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +53,10 @@ def weaviate_server() -> Iterator[Weaviate]:
 
 def servers_of(item: pytest.Item) -> set[str]:
     """The servers that a test needs: by fixture, or by marker."""
-    names = {name for name in SERVERS if f"{name}_server" in getattr(item, "fixturenames", ())}
+    names = {name for name in PROGRAMS if f"{name}_server" in getattr(item, "fixturenames", ())}
     for marker in item.iter_markers("server"):
         names.update(marker.args)
-    unknown = names - SERVERS.keys()
+    unknown = names - PROGRAMS.keys()
     if unknown:
         raise pytest.UsageError(f"{item.nodeid} asks for unknown servers: {', '.join(sorted(unknown))}")
     return names
@@ -61,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for name in sorted(servers_of(item)):
-        reason = SERVERS[name].missing()
+        reason = PROGRAMS[name].missing()
         if reason is None:
             continue
         item.config.stash[_missed][name] += 1
@@ -79,12 +87,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     exercised, missed = config.stash[_exercised], config.stash[_missed]
     parts = [
-        f"{name} {SERVERS[name].version()} exercised by {_tests(exercised[name])}"
+        f"{name} {PROGRAMS[name].version()} exercised by {_tests(exercised[name])}"
         for name in sorted(exercised)
     ]
     verb = "failed" if os.environ.get(REQUIRE) == "1" else "skipped"
     parts += [
-        f"{name} not available: {SERVERS[name].missing()} ({_tests(missed[name])} {verb})"
+        f"{name} not available: {PROGRAMS[name].missing()} ({_tests(missed[name])} {verb})"
         for name in sorted(missed)
     ]
     if parts:

@@ -1,4 +1,4 @@
-"""Getting server programs: Go modules into a cache folder, Debian packages into the system."""
+"""Getting server programs: Go modules and Python packages into a cache folder, Debian packages into the system."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,41 @@ def go_install(package: str, version: str, folder: Path, *, tags: str = "") -> N
             check=True,
             env={**os.environ, "CGO_ENABLED": "0", "GOBIN": str(scratch)},
         )
+
+
+def python_install(folder: Path, requirement: str) -> None:
+    """A Python environment of its own with one package, in a cache folder."""
+    uv = _uv()
+    with building(folder) as scratch:
+        if scratch is None:
+            return
+        # Relocatable: it is made in the scratch folder and lives in another.
+        make = [uv, "venv", "--quiet", "--allow-existing", "--relocatable", "--python", sys.executable]
+        subprocess.run([*make, str(scratch)], check=True)
+        python = str(scratch / "bin" / "python")
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, requirement], check=True)
+
+
+@contextlib.contextmanager
+def unpack_package(requirement: str) -> Iterator[Path]:
+    """The files of one Python package, without those that it depends on, in a folder that goes afterwards.
+
+    Beside the cache, so that files can be moved there.
+    """
+    root = cache_folder("x", "x").parent
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        command = [_uv(), "pip", "install", "--quiet", "--no-deps", "--python", sys.executable]
+        subprocess.run([*command, "--target", folder, requirement], check=True)
+        yield Path(folder)
+
+
+def _uv() -> str:
+    beside = Path(sys.executable).with_name("uv")
+    uv = str(beside) if beside.is_file() else shutil.which("uv")
+    if uv is None:
+        raise CannotInstall("uv is not on PATH; install it with: pip install uv")
+    return uv
 
 
 def apt_install(package: str) -> None:
