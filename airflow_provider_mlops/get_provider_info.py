@@ -118,6 +118,21 @@ CONNECTION_TYPES: list[dict[str, Any]] = [
             ),
         },
     },
+    {
+        "connection-type": "mlflow",
+        "hook-class-name": "airflow_provider_mlops.mlflow.hook.MlflowHook",
+        "hook-name": "MLflow",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "port", "extra"],
+            "relabeling": {"host": "Tracking URI", "password": "Password, or token (without a login)"},
+            "placeholders": {"host": "https://mlflow.example.com"},
+        },
+        "conn-fields": {
+            "ca_path": _text("CA bundle", "Path of a CA bundle on workers."),
+            "verify_tls": _flag("Verify TLS", default=True),
+            "allow_http": _flag("Allow http", "Send the password over plain http."),
+        },
+    },
 ]
 
 #: Schemes of the assets that stations emit.

@@ -27,8 +27,9 @@ from airflow_provider_mlops.bento.errors import (
 )
 from airflow_provider_mlops.bento.index_access import IndexAccess
 from airflow_provider_mlops.bento.input_hash import automatic_version, input_hash, model_version, tree_hash
+from airflow_provider_mlops.bento.model_source import ModelSource, PlacedModel, RegisteredModel
 from airflow_provider_mlops.bento.secret_scan import Finding, find_credentials
-from airflow_provider_mlops.bento.store import BentoStore, is_local
+from airflow_provider_mlops.bento.store import BentoStore
 from airflow_provider_mlops.errors import InvalidArgument, MlopsError, StorageUnwritable
 from airflow_provider_mlops.payloads import SCHEMA, BentoPayload
 
@@ -77,6 +78,7 @@ class Isolation:
 class _Model:
     path: Path
     sha256: str
+    origin: dict[str, str]
 
 
 class BentoBuilder:
@@ -112,14 +114,21 @@ class BentoBuilder:
     def build(self, request: BuildRequest, models: Mapping[str, Any]) -> BentoPayload:
         """Build the Bento, or find the one that was built from the same input.
 
-        :param models: model name to a path: ``pathlib.Path`` or an object store path.
+        :param models: model name to a path (``pathlib.Path`` or an object store path), or a :class:`RegisteredModel`.
         :raises MlopsError: one of this station's errors, or of the shared ones.
         """
         context = read_context(request)
         self._store.check_writable(context.name)
         with tempfile.TemporaryDirectory(prefix="mlops-bento-", ignore_cleanup_errors=True) as folder:
             work = Path(folder)
-            found = {name: _fetch_model(name, place, work / "fetched") for name, place in models.items()}
+            found = {
+                name: _fetch_model(
+                    name,
+                    model if isinstance(model, RegisteredModel) else PlacedModel(model),
+                    work / "fetched",
+                )
+                for name, model in models.items()
+            }
             home = self._environment()
             hashes = {name: model.sha256 for name, model in found.items()}
             identity = input_hash(
@@ -130,12 +139,14 @@ class BentoBuilder:
                 python=home.python_version,
             )
             version = automatic_version(identity) if request.version == AUTO_VERSION else request.version
+            origins = {name: model.origin for name, model in found.items() if model.origin}
             there = self._store.find(context.name, version, identity)
             if there is not None:
                 self._on_line(f"Unchanged input: {there['uri']} is reused")
-                return there
+                # The same files may have got another name in the registry since.
+                return {**there, "origins": origins}
             built = self._run(request, context, found, version, home, work)
-            return self._pack(built, identity, hashes, work)
+            return {**self._pack(built, identity, hashes, work), "origins": origins}
 
     def _environment(self) -> Environment:
         if self._isolation.mode == "external":
@@ -174,7 +185,12 @@ class BentoBuilder:
                     "args": dict(request.args),
                     "lock": request.lock,
                     "models": {
-                        name: {"path": str(model.path), "version": model_version(model.sha256)}
+                        name: {
+                            "path": str(model.path),
+                            "version": model_version(model.sha256),
+                            # What a name points to may change; what is written into the Bento stays true.
+                            "metadata": {k: v for k, v in model.origin.items() if k != "reference"},
+                        }
                         for name, model in models.items()
                     },
                 }
@@ -223,35 +239,21 @@ class BentoBuilder:
             input_hash=identity,
             size=packed.stat().st_size,
             models=hashes,
+            origins={},
             reused=False,
         )
         return self._store.publish(packed, payload)
 
 
-def _fetch_model(name: str, place: Any, folder: Path) -> _Model:
+def _fetch_model(name: str, source: ModelSource, folder: Path) -> _Model:
     """A model on the local disk, and its content hash; a remote one is copied below ``folder``."""
     try:
-        local = place if is_local(place) else _download(place, folder / name)
-        return _Model(local.resolve(), tree_hash(read_model(local)))
+        local = source.fetch(folder / name)
+        return _Model(local.resolve(), tree_hash(read_model(local)), dict(source.origin))
     except FileNotFoundError as error:
-        raise ModelMissing(f"Model {name!r}: nothing at {place}", model=name) from error
-
-
-def _download(place: Any, folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    if place.is_file():
-        return _copy(place, folder / place.name)
-    for source in place.rglob("*"):
-        if source.is_file():
-            _copy(source, folder / str(source.relative_to(place)))
-    return folder
-
-
-def _copy(source: Any, target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as content, target.open("wb") as out:
-        shutil.copyfileobj(content, out)
-    return target
+        raise ModelMissing(
+            f"Model {name!r}: nothing at {getattr(source, 'place', error)}", model=name
+        ) from error
 
 
 def _contents(bento: Path) -> Iterator[tuple[str, bytes]]:

@@ -16,9 +16,12 @@ from airflow_provider_mlops.bento.build_request import AUTO_VERSION, BuildReques
 from airflow_provider_mlops.bento.builders import BentoBuilder, Isolation
 from airflow_provider_mlops.bento.environment import DEFAULT_REQUIREMENTS
 from airflow_provider_mlops.bento.index_access import IndexAccess, IndexLogin, index_access
+from airflow_provider_mlops.bento.model_source import RegisteredModel
 from airflow_provider_mlops.bento.store import BentoStore, is_local
 from airflow_provider_mlops.compat import Context, ObjectStoragePath, mask_secret
 from airflow_provider_mlops.errors import InvalidArgument
+from airflow_provider_mlops.mlflow.hook import MlflowHook
+from airflow_provider_mlops.mlflow.reference import is_reference
 from airflow_provider_mlops.payloads import BentoPayload
 
 
@@ -45,7 +48,9 @@ class BentoBuildOperator(MlopsOperator):
     :param version: ``"auto"`` names the Bento after its input (``h-`` and 16 hex digits); an explicit
         version is never overwritten by other input. (templated)
     :param models: model name to a file or folder: a URI, a local path, or the whole ``.output`` of a task
-        that returns ``uri``. The service finds it as ``bentoml.models.BentoModel("<name>:latest")``. (templated)
+        that returns ``uri``; or a model in MLflow: ``models:/<name>@<alias>``, ``models:/<name>/<version>`` or
+        ``runs:/<run id>/<path>``, whose alias is looked up before the Bento's identity is computed from the
+        files. The service finds it as ``bentoml.models.BentoModel("<name>:latest")``. (templated)
     :param labels: labels written into the Bento. (templated)
     :param args: values for ``bentoml.use_arguments``. (templated)
     :param requirements: what the isolated environment holds; add what the service imports at build time.
@@ -56,6 +61,8 @@ class BentoBuildOperator(MlopsOperator):
         ``~/.cache/airflow-provider-mlops/environments``.
     :param index_conn_id: connection of a package index (host, login, password) for the environment and for
         locking. Its password reaches neither the Bento nor the log.
+    :param mlflow_conn_id: connection of type ``mlflow``, read only for models in MLflow. Its password reaches
+        neither the Bento nor the log.
     :param store: URI of the folder that keeps the archives. Default: ``bentos`` below ``[mlops]
         artifacts``. (templated)
     :param lock: ``"auto"``, ``"on"`` or ``"off"``: whether the Bento's Python requirements are locked.
@@ -64,6 +71,7 @@ class BentoBuildOperator(MlopsOperator):
     :raises StorageUnwritable: the store cannot be written; before any effect on local stores.
     :raises ServiceImportFailed: the user's code raised or exited.
     :raises ModelMissing: a model is not where it should be, or the service asks for an unknown one.
+    :raises RemoteObjectNotFound, CredentialsRejected, ExtraMissing: a model in MLflow cannot be had.
     :raises EnvironmentBuildFailed: the isolated environment cannot be made.
     :raises DependencyLockFailed: the requirements cannot be locked.
     :raises PackageIndexUnreachable: the package index did not answer.
@@ -102,6 +110,7 @@ class BentoBuildOperator(MlopsOperator):
         python: str | None = None,
         environments_dir: str | None = None,
         index_conn_id: str | None = None,
+        mlflow_conn_id: str = MlflowHook.default_conn_name,
         store: str | None = None,
         lock: Lock = "auto",
         timeout: timedelta | None = timedelta(minutes=30),
@@ -121,6 +130,7 @@ class BentoBuildOperator(MlopsOperator):
         self.python = python
         self.environments_dir = environments_dir
         self.index_conn_id = index_conn_id
+        self.mlflow_conn_id = mlflow_conn_id
         self.store = store
         self.lock = lock
         self.timeout = timeout
@@ -144,6 +154,7 @@ class BentoBuildOperator(MlopsOperator):
             lock=self.lock,
         )
         uri = self.store or config.artifacts("bentos")
+        models = {name: self._model(place) for name, place in places.items()}
         self._builder = BentoBuilder(
             store=BentoStore(_place(uri), uri=uri),
             isolation=Isolation(
@@ -156,7 +167,7 @@ class BentoBuildOperator(MlopsOperator):
             timeout=self.timeout.total_seconds() if self.timeout else None,
             on_line=lambda line: self.log.info("%s", line),
         )
-        payload = self._builder.build(request, {name: _place(place) for name, place in places.items()})
+        payload = self._builder.build(request, models)
         self._describe_assets(context, payload)
         self.log.info("Bento %s at %s (%s)", payload["tag"], payload["uri"], payload["digest"])
         return payload
@@ -176,6 +187,17 @@ class BentoBuildOperator(MlopsOperator):
         if not place.is_absolute() and self.has_dag():  # type: ignore[no-untyped-call]
             return Path(self.dag.fileloc).parent / folder
         return Path(place)
+
+    def _model(self, place: str) -> Any:
+        if not is_reference(place):
+            return _place(place)
+        hook = MlflowHook(self.mlflow_conn_id, timeout=self.timeout)
+        found = hook.resolve(place)
+        self.log.info("MLflow model %s is %s", place, found.concrete)
+        return RegisteredModel(
+            origin={"reference": place, **found.origin()},
+            download=lambda folder: hook.download(found, folder),
+        )
 
     def _index_access(self) -> IndexAccess:
         url, login = None, None

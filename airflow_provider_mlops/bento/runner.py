@@ -88,10 +88,10 @@ def build(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _import_model(bentoml: Any, name: str, model: dict[str, str]) -> str:
+def _import_model(bentoml: Any, name: str, model: dict[str, Any]) -> str:
     tag = f"{name}:{model['version']}"
     source = Path(model["path"])
-    with bentoml.models.create(tag) as stored:
+    with bentoml.models.create(tag, metadata=model["metadata"]) as stored:
         # BentoML copies what the links point to when it saves the model, so it is copied once.
         for entry in [source] if source.is_file() else source.iterdir():
             (Path(stored.path) / entry.name).symlink_to(entry)

@@ -32,7 +32,8 @@ from airflow_provider_mlops.operators import (
 )
 from airflow_provider_mlops.release.errors import NoPreviousRelease, ReleaseNotFound
 from airflow_provider_mlops.testing.gitlab import GitlabStandIn, Scenario
-from airflow_provider_mlops.vector import HashEmbedder, VectorIndex
+from airflow_provider_mlops.vector import HashEmbedder, OnnxEmbedder, VectorIndex
+from airflow_provider_mlops.vector.errors import EmbedderModelMissing
 from tests.unit.oci.store_contract import put_image
 
 
@@ -215,6 +216,23 @@ TABLE: dict[str, tuple[Callable[[Place], BaseOperator], type[errors.MlopsError],
         errors.ConnectionMissing,
         "pypi_none",
     ),
+    "bento, missing connection of MLflow": (
+        lambda place: BentoBuildOperator(
+            task_id="t",
+            context=str(place.folder / "service"),
+            models={"m": "models:/docs@champion"},
+            mlflow_conn_id="mlflow_none",
+        ),
+        errors.ConnectionMissing,
+        "mlflow_none",
+    ),
+    "bento, no reference to MLflow": (
+        lambda place: BentoBuildOperator(
+            task_id="t", context=str(place.folder / "service"), models={"m": "models:/docs/latest"}
+        ),
+        errors.InvalidArgument,
+        "models:/docs/latest",
+    ),
     "tag, missing connection": (
         lambda place: ImageTagOperator(
             task_id="t", image="r.example.com/search:v1", oci_conn_id="registry_none"
@@ -262,6 +280,15 @@ TABLE: dict[str, tuple[Callable[[Place], BaseOperator], type[errors.MlopsError],
         lambda place: index(place.documents, conn_id="lance_below_a_file"),
         errors.StorageUnwritable,
         "file/x",
+    ),
+    "index, no embedding model": (
+        lambda place: VectorIndexOperator(
+            task_id="t",
+            index=VectorIndex("Docs", embedder=OnnxEmbedder("nowhere")),
+            source=place.documents,
+        ),
+        EmbedderModelMissing,
+        "artifacts/models/nowhere",
     ),
     "index, empty source": (
         lambda place: index(str(place.folder / "empty.jsonl")),

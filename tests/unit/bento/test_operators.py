@@ -9,7 +9,8 @@ import pytest
 from airflow_provider_mlops.bento import operators
 from airflow_provider_mlops.bento.errors import BentoContextInvalid
 from airflow_provider_mlops.compat import AirflowFailException, Asset
-from airflow_provider_mlops.errors import InvalidArgument
+from airflow_provider_mlops.errors import ConnectionMissing, InvalidArgument
+from airflow_provider_mlops.mlflow.reference import ResolvedModel
 from airflow_provider_mlops.operators import BentoBuildOperator
 
 
@@ -26,7 +27,7 @@ class Builder:
         return {
             "schema": 1, "kind": "bento", "tag": "scorer:h-1", "name": "scorer", "version": "h-1",
             "uri": "file:///s/scorer/h-1.tar", "digest": "sha256:1", "input_hash": "1", "size": 1,
-            "models": {}, "reused": False,
+            "models": {}, "origins": {}, "reused": False,
         }  # fmt: skip
 
     def kill(self):
@@ -75,6 +76,64 @@ def test_a_model_may_be_a_uri_a_path_or_a_whole_payload(builder, tmp_path):
         "uri": "/models/c",
         "path": "/models/d",
     }
+
+
+class Registry:
+    """Takes the place of MLflow's hook; its alias moves as soon as it has been asked for."""
+
+    champion = 1
+
+    def __init__(self, mlflow_conn_id, *, timeout):
+        assert mlflow_conn_id == "ml"
+
+    def resolve(self, reference):
+        version, Registry.champion = Registry.champion, Registry.champion + 1
+        return ResolvedModel(reference, "https://ml", "docs", str(version), "run1", f"s3://ml/{version}")
+
+    def download(self, model, folder):
+        (folder / "weights").write_text(model.version)
+        return folder
+
+
+def test_a_model_in_mlflow_is_looked_up_once_and_fetched_as_what_it_was_then(builder, tmp_path, monkeypatch):
+    monkeypatch.setattr(operators, "MlflowHook", Registry)
+    monkeypatch.setattr(Registry, "champion", 3)
+    task = BentoBuildOperator(
+        task_id="build",
+        context=str(tmp_path),
+        store="/s",
+        models={"classifier": {"kind": "model", "uri": "models:/docs@champion"}, "path": "/models/d"},
+        mlflow_conn_id="ml",
+    )
+    task.execute({})
+    assert str(builder.last.models["path"]) == "/models/d"
+    model = builder.last.models["classifier"]
+    assert model.origin == {
+        "reference": "models:/docs@champion",
+        "system": "mlflow",
+        "tracking_uri": "https://ml",
+        "registered_model": "docs",
+        "version": "3",
+        "run_id": "run1",
+        "source": "s3://ml/3",
+    }
+    assert (model.fetch(tmp_path / "copy") / "weights").read_text() == "3"
+    assert Registry.champion == 4
+
+
+def test_a_model_in_mlflow_without_a_connection_or_with_a_wrong_reference_fails_before_the_build(
+    builder, tmp_path
+):
+    Builder.last = None
+    for reference, kind in (
+        ("models:/docs@champion", ConnectionMissing),
+        ("models:/docs/latest", InvalidArgument),
+    ):
+        task = BentoBuildOperator(task_id="build", context=str(tmp_path), store="/s", models={"m": reference})
+        with pytest.raises(kind) as caught:
+            task.execute({})
+        assert isinstance(caught.value, AirflowFailException)
+    assert not hasattr(Builder.last, "request")
 
 
 def test_a_payload_without_a_uri_is_refused_and_not_retried(tmp_path):

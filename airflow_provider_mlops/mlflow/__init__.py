@@ -1,0 +1,1 @@
+"""Models of an MLflow registry: what a reference means now, and its files."""
