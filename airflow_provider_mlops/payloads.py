@@ -79,12 +79,7 @@ class GitlabMergeRequestPayload(JobPayload):
 
 
 class BentoPayload(Payload):
-    """``kind="bento"``: a built Bento as an archive at a URI.
-
-    ``models`` maps names to content hashes. ``origins`` says of models that came from a registry which version
-    they are (for MLflow: ``reference`` as given, ``tracking_uri``, ``registered_model``, ``version``, ``run_id``,
-    ``source``).
-    """
+    """``kind="bento"``: a built Bento as an archive at a URI; ``models`` maps names to content hashes."""
 
     tag: str
     name: str
@@ -94,7 +89,6 @@ class BentoPayload(Payload):
     input_hash: str
     size: int
     models: dict[str, str]
-    origins: dict[str, dict[str, str]]
     reused: bool
 
 
@@ -122,7 +116,8 @@ class VectorIndexPayload(Payload):
     collection in Weaviate, the table in LanceDB (where the version is a tag of it). ``conn_id`` and ``uri``
     say where the store is; neither holds a secret. ``previous_version`` is the one that was live when the
     task ended its work, before it moved anything. The counts are chunks, except ``documents`` and ``bad``
-    (records).
+    (records). ``tokens`` are those that a paid embedder was sent, ``cost`` is their price; ``None`` where there is
+    no such thing.
     """
 
     index: str
@@ -144,6 +139,8 @@ class VectorIndexPayload(Payload):
     bad: int
     embedded: int
     cached: int
+    tokens: int | None
+    cost: float | None
     healed: int
     dead_letters: str | None
     gate: dict[str, Any] | None

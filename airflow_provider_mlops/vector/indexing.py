@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector.chunking import WholeText
@@ -17,7 +17,7 @@ from airflow_provider_mlops.vector.ledger import Holding, Ledger
 from airflow_provider_mlops.vector.sources import Source
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores.base import Build, Lease, Snapshot, Store, Version, version_name
-from airflow_provider_mlops.vector.survey import OnBad, Survey, planned_chunks, survey
+from airflow_provider_mlops.vector.survey import OnBad, Survey, planned_chunks, survey, wanted_chunks
 from airflow_provider_mlops.vector.sync import write
 from airflow_provider_mlops.vector.sync_plan import (
     SyncPlan,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Mode = Literal["auto", "sync", "rebuild"]
 # With several chunks per document, that many hits are asked for to see k documents.
 _HITS_PER_DOCUMENT = 5
@@ -93,7 +94,7 @@ def run(
 
     :param holder: name of the run in the lease; a retry of the same task uses the same.
     :param on_bad: gets each unusable record, once.
-    :raises SourceEmpty, TooManyBadRecords, TooManyDeletes: nothing was written.
+    :raises SourceEmpty, TooManyBadRecords, TooManyDeletes, EmbeddingBudgetExceeded: nothing was written.
     :raises IndexBusy: another run holds the index.
     :raises GateRejected: the version was built, is kept for inspection, and is not live.
     """
@@ -158,19 +159,21 @@ class _Run:
                 holding.close()
         if live and live not in bases:
             self._checked(live).close()
-        self.lease.writing()
-        if (
-            start
+        in_place = (
+            start is not None
             and start == live
             and self.store.shared_writes
             and self.options.activate
             and not self.options.gate
-        ):
-            build = self.store.resume(start.name)
-        else:
-            build = self._begin(versions, number, start)
+        )
+        attempt = (
+            None if in_place or self.options.mode == "rebuild" else unfinished(versions, self.fingerprint)
+        )
         if start and held:
             self.maker.reuse(self.store.read(start.name), held)
+        self._check_budget(attempt)
+        self.lease.writing()
+        build = self.store.resume(start.name) if start and in_place else self._begin(attempt, number, start)
         healed = self._write(build, held if build.version == start else None)
         report = self._judge(build, build.version)
         if report and not report.passed:
@@ -190,6 +193,18 @@ class _Run:
             check_deletes(self.index.name, gone, before, example, self.options.max_delete_fraction)
         return holding
 
+    def _check_budget(self, attempt: Version | None) -> None:
+        """Count what is neither in the earlier version nor in an interrupted attempt, if that matters."""
+        if not self.maker.budget.limited:
+            return
+        done = self._hold(self.store.resume(attempt.name)) if attempt else None
+        chunks = _renewing(wanted_chunks(self.index, self.source, self.ledger), self.lease)
+        estimate = self.maker.estimate(chunk for chunk in chunks if done is None or chunk.id not in done)
+        if done:
+            done.close()
+        log.info("Index %s: to embed: %s", self.index.name, estimate)
+        self.maker.check_budget(estimate)
+
     def _unchanged(self, version: Version, live: Version | None, plan: SyncPlan) -> Outcome:
         healed, report = 0, None
         if self.lease.unclean and self.store.shared_writes:
@@ -201,8 +216,7 @@ class _Run:
                 raise self._rejection(version, report)
         return self._finish(version, live, "unchanged", plan, healed, report)
 
-    def _begin(self, versions: Sequence[Version], number: int, base: Version | None) -> Build:
-        attempt = None if self.options.mode == "rebuild" else unfinished(versions, self.fingerprint)
+    def _begin(self, attempt: Version | None, number: int, base: Version | None) -> Build:
         if attempt:
             log.info("Index %s: going on with version %s (%s)", self.index.name, attempt.name, attempt.state)
             return self.store.resume(attempt.name)
@@ -294,9 +308,9 @@ class _Run:
         )
 
 
-def _renewing(scan: Iterator[tuple[str, str, str]], lease: Lease) -> Iterator[tuple[str, str, str]]:
-    """The scan, with the lease kept while it lasts."""
-    for number, chunk in enumerate(scan, start=1):
-        yield chunk
+def _renewing(items: Iterator[T], lease: Lease) -> Iterator[T]:
+    """The items, with the lease kept while they come."""
+    for number, item in enumerate(items, start=1):
+        yield item
         if not number % _CHUNKS_PER_RENEWAL:
             lease.renew()

@@ -125,6 +125,13 @@ class Ledger:
             self._db.execute(f"UPDATE wanted SET state = {_SENT} WHERE id = ?", (chunk.id,))
         return bool(row[0] == _NEW)
 
+    def wants(self, chunk: Chunk) -> bool:
+        """Whether this is one of the source's chunks; a repeated document's are not."""
+        self._flush()
+        with _translated():
+            query = "SELECT 1 FROM wanted WHERE id = ? AND digest = ?"
+            return self._db.execute(query, (chunk.id, chunk.digest)).fetchone() is not None
+
     def unclaimed(self) -> int:
         """Planned chunks that were not claimed."""
         with _translated():

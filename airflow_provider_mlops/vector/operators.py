@@ -15,6 +15,7 @@ from airflow_provider_mlops.config import namespace
 from airflow_provider_mlops.errors import ExtraMissing, InvalidArgument, StorageUnwritable
 from airflow_provider_mlops.payloads import SCHEMA, VectorIndexPayload
 from airflow_provider_mlops.vector.activate import KIND
+from airflow_provider_mlops.vector.budget import Budget
 from airflow_provider_mlops.vector.cache import EmbeddingCache
 from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.errors import GoldenQueriesInvalid
@@ -55,8 +56,11 @@ class VectorIndexOperator(MlopsOperator):
         each try that has any (templated).
     :param embedding_cache: path of an SQLite file on the worker's disk (or ``file://`` URI) that keeps
         embeddings for later tries and rebuilds; default none (templated).
+    :param max_tokens: cap on the tokens that one run may send to a paid embedder. What is new is counted before
+        the first text is sent, which reads the source once more; what is cached or unchanged costs nothing.
+    :param max_cost: the same as a price, where the embedder has a ``price_per_1k_tokens``.
     :param batch_size: chunks that are embedded and written at a time.
-    :raises SourceEmpty, TooManyBadRecords, TooManyDeletes: nothing was written.
+    :raises SourceEmpty, TooManyBadRecords, TooManyDeletes, EmbeddingBudgetExceeded: nothing was written.
     :raises SourceUnreadable: the source broke off; nothing was deleted.
     :raises GateRejected: the new version is not good enough; the live one stays.
     :raises IndexBusy: another task writes this index; a retry may find it free.
@@ -76,6 +80,8 @@ class VectorIndexOperator(MlopsOperator):
         max_bad_fraction: float = 0.0,
         dead_letters: str | None = None,
         embedding_cache: str | None = None,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
         batch_size: int = 2000,
         **kwargs: Any,
     ) -> None:
@@ -91,6 +97,8 @@ class VectorIndexOperator(MlopsOperator):
         self.max_bad_fraction = max_bad_fraction
         self.dead_letters = dead_letters
         self.embedding_cache = embedding_cache
+        self.max_tokens = max_tokens
+        self.max_cost = max_cost
         self.batch_size = batch_size
 
     def execute(self, context: Context) -> VectorIndexPayload:
@@ -175,8 +183,9 @@ class VectorIndexOperator(MlopsOperator):
 
     @contextmanager
     def _maker(self, index: VectorIndex) -> Iterator[RowMaker]:
+        budget = Budget(self.max_tokens, self.max_cost)
         if self.embedding_cache is None:
-            yield RowMaker(index.embedder)
+            yield RowMaker(index.embedder, budget=budget)
             return
         parts = urlsplit(self.embedding_cache)
         if parts.scheme not in ("", "file"):
@@ -186,7 +195,7 @@ class VectorIndexOperator(MlopsOperator):
             )
         path = Path(unquote(parts.path) if parts.scheme else self.embedding_cache)
         with closing(EmbeddingCache(path, index.embedder.identity())) as cache:
-            yield RowMaker(index.embedder, cache)
+            yield RowMaker(index.embedder, cache, budget)
 
     def _payload(
         self, index: VectorIndex, outcome: Outcome, maker: RowMaker, dead_letters: bool
@@ -213,6 +222,8 @@ class VectorIndexOperator(MlopsOperator):
             "bad": outcome.survey.bad,
             "embedded": maker.embedded,
             "cached": maker.cached,
+            "tokens": maker.tokens,
+            "cost": maker.cost,
             "healed": outcome.healed,
             "dead_letters": self.dead_letters if dead_letters else None,
             "gate": outcome.gate.to_json() if outcome.gate else None,

@@ -62,6 +62,16 @@ def survey(index: VectorIndex, source: Source, ledger: Ledger, on_bad: OnBad) ->
     return result
 
 
+def wanted_chunks(index: VectorIndex, source: Source, ledger: Ledger) -> Iterator[Chunk]:
+    """Read the source once more, for all chunks that it wants."""
+    for record in source.records():
+        try:
+            chunks = chunks_of(index, record.checked())
+        except UnusableRecord:
+            continue  # counted when the source was surveyed
+        yield from filter(ledger.wants, chunks)
+
+
 def planned_chunks(index: VectorIndex, source: Source, ledger: Ledger) -> Iterator[tuple[Chunk, bool]]:
     """Read the source once more, for the chunks that are planned, each once; with whether a version lacks them."""
     for record in source.records():

@@ -89,6 +89,8 @@ def test_payload_says_what_was_done_and_all_that_activation_needs(
         "bad": 0,
         "embedded": 60,
         "cached": 0,
+        "tokens": None,
+        "cost": None,
         "healed": 0,
         "dead_letters": None,
         "gate": {"queries": 2, "k": 5, "recall": 1.0, "mrr": 1.0, "passed": True},
