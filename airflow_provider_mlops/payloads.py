@@ -79,7 +79,12 @@ class GitlabMergeRequestPayload(JobPayload):
 
 
 class BentoPayload(Payload):
-    """``kind="bento"``: a built Bento as an archive at a URI; ``models`` maps names to content hashes."""
+    """``kind="bento"``: a built Bento as an archive at a URI.
+
+    ``models`` maps names to content hashes. ``origins`` says of models that came from a registry which version
+    they are (for MLflow: ``reference`` as given, ``tracking_uri``, ``registered_model``, ``version``, ``run_id``,
+    ``source``).
+    """
 
     tag: str
     name: str
@@ -89,6 +94,7 @@ class BentoPayload(Payload):
     input_hash: str
     size: int
     models: dict[str, str]
+    origins: dict[str, dict[str, str]]
     reused: bool
 
 
