@@ -60,7 +60,7 @@ async def collect(
 
 async def _tree(root: Node, downstream: Downstream) -> list[_Jobs]:
     rows = await root.client.jobs(root.pipeline_id)
-    tree = [_Jobs(root, rows + await downstream.trigger_jobs(root, known=bool(rows)))]
+    tree = [_Jobs(root, rows + await downstream.trigger_jobs(root, known=bool(rows), over=True))]
     for node in await downstream.below(root, over=True):
         try:
             rows = await node.client.jobs(node.pipeline_id)

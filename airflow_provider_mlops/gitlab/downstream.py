@@ -82,8 +82,9 @@ class Downstream:
     def __init__(self, depth: int, limit: int) -> None:
         self._depth = depth
         self._limit = limit
-        #: Pipelines known to have no trigger jobs: jobs are only added at the creation.
-        self._childless: set[int] = set()
+        #: Pipelines without trigger jobs (jobs are only added at the creation), and whether that was seen after
+        #: their end, when no lagging list can deceive.
+        self._childless: dict[int, bool] = {}
         #: Downstream pipelines of trigger jobs that have ended: whether they were waited for.
         self._settled: dict[tuple[int, int], bool] = {}
         self._hidden: set[int] = set()
@@ -133,7 +134,7 @@ class Downstream:
         :param known: the pipeline's jobs are visible, so that an empty list is the whole truth.
         :param over: the pipeline is known to have ended.
         """
-        if node.pipeline_id in self._childless:
+        if self._childless.get(node.pipeline_id, False) or (not over and node.pipeline_id in self._childless):
             return []
         for _ in range(_STALE_LOOKS):
             bridges = await node.client.trigger_jobs(node.pipeline_id)
@@ -141,7 +142,7 @@ class Downstream:
                 break
             await asyncio.sleep(1.0)
         if not bridges and known:
-            self._childless.add(node.pipeline_id)
+            self._childless[node.pipeline_id] = over
         return sorted(bridges, key=lambda job: int(job["id"]))
 
     async def child(self, node: Node, bridge: Entity) -> Node | None:

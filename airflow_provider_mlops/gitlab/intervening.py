@@ -164,7 +164,8 @@ class Interventions:
         await root.client.retry(root.pipeline_id)
         for _ in range(_RETRY_LAG):
             # Reads may lag: the old end would end the waiting at once.
-            if _moment(await root.client.pipeline(root.pipeline_id)) != before:
+            now = _moment(await root.client.pipeline(root.pipeline_id))
+            if now != before or now[0] not in COMPLETE:
                 break
             await asyncio.sleep(1.0)
 

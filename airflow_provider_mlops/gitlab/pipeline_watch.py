@@ -59,7 +59,11 @@ class PipelineWatch:
             if pipeline_id in gone:
                 states[index] = None
             elif (entity := self._seen.get(pipeline_id)) is not None:
-                states[index] = await self._state(entity)
+                try:
+                    states[index] = await self._state(entity)
+                except RemoteObjectNotFound:
+                    # Deleted meanwhile, or not readable everywhere: nobody else's watching ends with it.
+                    del self._seen[pipeline_id]
         return states
 
     async def _list_changes(self, wanted: Mapping[int, float]) -> None:

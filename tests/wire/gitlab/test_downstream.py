@@ -25,6 +25,7 @@ from airflow_provider_mlops.testing.gitlab import (
     GitlabStandIn,
     Junit,
     Log,
+    Pause,
     Scenario,
     ScriptedJob,
 )
@@ -185,9 +186,12 @@ def test_the_verdict_of_a_project_that_cannot_be_read_is_that_of_its_trigger_job
         Task({}).attempt()
 
 
-def test_a_pipeline_without_trigger_jobs_costs_one_question(gitlab):
-    Task({"deferrable": False}).attempt()
-    assert gitlab.requests.count("GET", "/trigger_jobs$") == 1
+def test_a_pipeline_without_trigger_jobs_is_asked_about_them_at_its_start_and_end(monkeypatch):
+    with GitlabStandIn(executor=Scenario({"train": [Log("one\n"), Pause(3), Log("two\n")]})) as gitlab:
+        connect(monkeypatch, gitlab)
+        Task({"deferrable": False}).attempt()
+        assert gitlab.requests.count("GET", r"/pipelines/\d+$") > 5
+        assert gitlab.requests.count("GET", "/trigger_jobs$") == 2
 
 
 # --- retries -------------------------------------------------------------------------------------

@@ -203,9 +203,3 @@ def test_a_wrong_choice_sends_nothing(gitlab, on_manual):
     with pytest.raises(InvalidArgument):
         Task({"on_manual": on_manual}).attempt()
     assert len(gitlab.requests) == 0
-
-
-def test_what_is_played_is_templated(start):
-    operator = Task({"on_manual": Play("{{ name }}", {"DIGEST": "{{ digest }}"})}).operator()
-    operator.render_template_fields({"name": "deploy", "digest": "sha256:1"})
-    assert operator.on_manual == Play("deploy", {"DIGEST": "sha256:1"})
