@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import secrets
+import select
 import shlex
 import subprocess
 import threading
@@ -26,6 +28,7 @@ hello:
 """
 DEFAULT_TIMEOUT = 3600.0
 _LOOK_EVERY = 0.02
+_QUIET = 1.0
 # What a job inherits from the server: enough to find programs and package indexes, nothing of Airflow's.
 _INHERITED = frozenset(
     [
@@ -88,7 +91,7 @@ def _script(lines: tuple[str, ...]) -> str:
 @contextlib.contextmanager
 def _section(run: JobRun, name: str, header: str) -> Iterator[None]:
     start = int(time.time())
-    run.trace.write(f"section_start:{start}:{name}\r\x1b[0K\x1b[0K\x1b[36;1m{header}\x1b[0;m\x1b[0;m\n")
+    run.trace.write(f"\x1b[0Ksection_start:{start}:{name}\r\x1b[0K\x1b[36;1m{header}\x1b[0;m\x1b[0;m\n")
     try:
         yield
     finally:
@@ -134,6 +137,8 @@ class BashExecutor:
         trace.write("Running with gitlab-runner 18.9.0 (stand-in)\n  on stand-in local\n")
         with _section(run, "prepare_executor", 'Preparing the "shell" executor'):
             trace.write("Using Shell (bash) executor...\n")
+        with _section(run, "prepare_script", "Preparing environment"):
+            trace.write(f"Running on {platform.node()}...\n")
         with _section(run, "get_sources", "Getting source from Git repository"):
             self._checkout(run, scratch)
         if run.inbound:
@@ -287,9 +292,17 @@ def _expanded(run: JobRun, patterns: tuple[str, ...]) -> list[str]:
 
 
 def _copy(pipe: IO[bytes], run: JobRun, stream: str) -> None:
+    poll = select.poll()
     with pipe:
-        while data := os.read(pipe.fileno(), 65536):
-            run.trace.write(data, stream)
+        poll.register(pipe, select.POLLIN)
+        while True:
+            if not poll.poll(_QUIET * 1000):
+                # An unfinished line, such as a progress bar, is shown too once it stands still.
+                run.trace.flush(stream)
+            elif data := os.read(pipe.fileno(), 65536):
+                run.trace.write(data, stream)
+            else:
+                return
 
 
 def _wait(pid: int, timeout: float, stop: threading.Event) -> How:

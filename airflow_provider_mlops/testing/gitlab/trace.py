@@ -48,10 +48,10 @@ class Trace:
             if len(pending) > _PARTIAL_LIMIT:
                 self._flush(stream)
 
-    def flush(self) -> None:
-        """Make unfinished lines visible; what follows on that stream is marked as their continuation."""
+    def flush(self, *streams: str) -> None:
+        """Make unfinished lines visible, of some streams or all; what follows is marked as their continuation."""
         with self._lock:
-            for stream in self._partial:
+            for stream in streams or self._partial:
                 self._flush(stream)
 
     def _flush(self, stream: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -208,7 +209,7 @@ def test_past_its_limit_a_log_ends_with_a_line_that_says_so(start, talk):
 
 
 def test_artifacts_expire_by_themselves_unless_they_are_kept(start, talk):
-    keywords = {"artifacts": {"paths": ["a.txt"], "expire_in": "1 sec"}}
+    keywords = {"artifacts": {"paths": ["a.txt"], "expire_in": "1 hour"}}
     server = start(
         Scenario({name: ScriptedJob([[Artifact("a.txt", "A")]], keywords=keywords) for name in ("x", "y")})
     )
@@ -216,11 +217,12 @@ def test_artifacts_expire_by_themselves_unless_they_are_kept(start, talk):
     _, jobs = _run(server, ask)
     first, second = jobs["x"]["id"], jobs["y"]["id"]
 
-    assert jobs["x"]["artifacts_expire_at"] is not None
+    until = datetime.fromisoformat(jobs["x"]["artifacts_expire_at"])
+    assert timedelta(minutes=59) < until - datetime.now(UTC) < timedelta(minutes=60)
     assert ask("GET", f"{P}/jobs/{first}/artifacts/a.txt").text == "A"
     kept = ask("POST", f"{P}/jobs/{second}/artifacts/keep")
     assert (kept.status_code, kept.json()["artifacts_expire_at"]) == (200, None)
-    time.sleep(1.1)
+    server.store.jobs[first].artifacts_expire_at = datetime.now(UTC)
     for path in ("artifacts", "artifacts/a.txt"):
         assert ask("GET", f"{P}/jobs/{first}/{path}").status_code == 404
         assert ask("GET", f"{P}/jobs/{second}/{path}").status_code == 200

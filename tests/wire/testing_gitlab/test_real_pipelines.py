@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import time
 import zipfile
@@ -283,6 +284,27 @@ def test_cancel_runs_after_script_and_answers_200_when_all_is_over(start, connec
 
     assert "was canceled" in job.trace().decode()
     assert made.cancel()["status"] == "canceled"
+
+
+def test_an_unfinished_line_shows_up_and_goes_on_with_a_plus_sign(start, connect, tmp_path):
+    server = start()
+    server.project.add(
+        ".gitlab-ci.yml",
+        f"one:\n  script:\n    - printf '10%%\\r'; while ! test -e {tmp_path}/go; do sleep 0.05; done; echo 100%\n",
+    )
+    project = connect(server)
+    made = project.pipelines.create({"ref": "main"})
+    job = project.jobs.get(_job(made, "one").id)
+    deadline = time.monotonic() + 10
+    while b"Z 00O 10%\r\n" not in job.trace():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (tmp_path / "go").touch()
+    server.wait(made.id, "success")
+
+    assert b"Z 00O+100%\n" in job.trace()
+    started = re.findall(r"\x1b\[0Ksection_start:\d+:(\w+)\r\x1b\[0K", job.trace().decode())
+    assert started == ["prepare_executor", "prepare_script", "get_sources", "step_script"]
 
 
 def test_a_timeout_is_a_failure_with_its_own_reason(start, connect):
