@@ -206,7 +206,7 @@ class Project:
 
     def set_variable(self, key: str, value: str, *, masked: bool = False) -> None:
         """Set a CI/CD variable of the project; masked ones appear as ``[MASKED]`` in logs."""
-        self.variables[key] = Variable(key, value, masked=masked)
+        self.variables = {**self.variables, key: Variable(key, value, masked=masked)}
 
 
 @dataclass

@@ -128,8 +128,10 @@ def create_variable(call: Call) -> Response:
     project, key = call.project, call.request.text("key")
     if key in project.variables:
         raise bad_request({"key": [f"({key}) has already been taken"]})
-    project.variables[key] = _change(call, Variable(key, ""))
-    return Response(201, _variable_entity(project.variables[key]))
+    made = _change(call, Variable(key, ""))
+    # A copy, since pipelines that are just being made may be going through the old one.
+    project.variables = {**project.variables, key: made}
+    return Response(201, _variable_entity(made))
 
 
 def update_variable(call: Call) -> Response:
@@ -137,7 +139,10 @@ def update_variable(call: Call) -> Response:
 
 
 def delete_variable(call: Call) -> Response:
-    del call.project.variables[_variable(call).key]
+    gone = _variable(call).key
+    call.project.variables = {
+        key: variable for key, variable in call.project.variables.items() if key != gone
+    }
     return Response(204)
 
 
@@ -278,7 +283,8 @@ def _change_hook(call: Call, hook: Hook) -> Response:
         if name in parameters:
             setattr(hook, name, call.request.flag(name))
     hook.failures = 0
-    call.project.hooks[hook.id] = hook
+    with call.api.store.lock:
+        call.project.hooks[hook.id] = hook
     return Response(200, _hook_entity(hook))
 
 
@@ -292,7 +298,8 @@ def create_hook(call: Call) -> Response:
 
 
 def delete_hook(call: Call) -> Response:
-    del call.project.hooks[_hook(call).id]
+    with call.api.store.lock:
+        del call.project.hooks[_hook(call).id]
     return Response(204)
 
 

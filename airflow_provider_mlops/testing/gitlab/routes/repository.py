@@ -158,7 +158,8 @@ def commits(call: Call) -> Response:
 def commit(call: Call) -> Response:
     project = call.project
     sha = sha_of(project, call.parts["sha"])
-    last = [pipeline for pipeline in project.pipelines.values() if pipeline.sha == sha]
+    with call.api.store.lock:
+        last = [pipeline for pipeline in project.pipelines.values() if pipeline.sha == sha]
     return Response(
         body={
             **call.api.entities.commit(project, sha),
