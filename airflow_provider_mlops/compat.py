@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     )
     from airflow.sdk.execution_time.xcom import XCom
     from airflow.sdk.log import mask_secret
-    from airflow.triggers.base import BaseTrigger, TriggerEvent
+    from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 elif AIRFLOW_3:
     from airflow.sdk import (
         Asset,
@@ -65,7 +65,7 @@ elif AIRFLOW_3:
     )
     from airflow.sdk.execution_time.xcom import XCom
     from airflow.sdk.log import mask_secret
-    from airflow.triggers.base import BaseTrigger, TriggerEvent
+    from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
     if AIRFLOW_3_3:
         from airflow.sdk.configuration import conf
@@ -121,6 +121,9 @@ else:
         from airflow.utils.log.secrets_masker import mask_secret
         from airflow.utils.state import TaskInstanceState
 
+    # Asset watchers came with 3.0; what derives from this can be imported, and refuses to be used.
+    BaseEventTrigger = BaseTrigger
+
 __all__ = [
     "AIRFLOW_3",
     "AIRFLOW_3_3",
@@ -132,6 +135,7 @@ __all__ = [
     "AirflowSkipException",
     "AirflowTaskTimeout",
     "Asset",
+    "BaseEventTrigger",
     "BaseHook",
     "BaseNotifier",
     "BaseOperator",

@@ -30,7 +30,8 @@ class GitlabCommitOperator(MlopsOperator):
 
     - ``action``: ``create``, ``update``, ``delete``, ``move``, ``chmod``, or ``write`` (ours: create or update);
     - ``file_path``, and for a move ``previous_path``;
-    - ``content``, a text; or ``content_uri`` (ours): where the bytes are, a path or any ObjectStoragePath URI;
+    - ``content``, a text (Jinja takes one line break away from its end, so end with two); or ``content_uri`` (ours):
+      where the bytes are, a path or any ObjectStoragePath URI;
     - ``execute_filemode``: true or false; needed for ``chmod``, possible everywhere but with ``delete``;
     - ``last_commit_id``: the last change of the file that the author knows of; a later one is a conflict.
 
