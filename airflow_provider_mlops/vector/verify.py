@@ -31,7 +31,7 @@ def heal(build: Build, chunk_ids: Iterable[str], lease: Lease) -> int:
     """Look every chunk up by its own vector, and write those anew that are not found.
 
     A server that crashes can keep an object and lose its place in the vector graph; sending it again is then
-    skipped as identical, so it has to be deleted first.
+    skipped as identical, so it has to be deleted first. Stores where that cannot happen are not asked.
 
     :returns: how many were written anew.
     :raises WritesUnconfirmed: a chunk is not even stored.
@@ -39,6 +39,8 @@ def heal(build: Build, chunk_ids: Iterable[str], lease: Lease) -> int:
     :raises IndexBusy: another run has taken over.
     """
     healed = 0
+    if not build.hides_chunks:
+        return healed
     for part in batches(chunk_ids, _PART):
         lease.renew()
         lost = build.unfindable(part)

@@ -142,6 +142,9 @@ class Snapshot(Protocol):
 class Build(Snapshot, Protocol):
     """Writing one version. Whoever holds the lease is the only writer."""
 
+    #: A chunk can be stored, and yet be missing from what vector searches look through.
+    hides_chunks: bool
+
     @property
     def version(self) -> Version:
         """The version under construction."""

@@ -193,6 +193,9 @@ class LanceSnapshot:
 class LanceBuild(LanceSnapshot):
     """The head of the table, for writing. See :class:`~airflow_provider_mlops.vector.stores.base.Build`."""
 
+    # Rows and indexes change in one commit, and rows that no index covers are compared one by one.
+    hides_chunks = False
+
     def __init__(self, table: Any, index: str, version: Version) -> None:
         super().__init__(table, index)
         self.version = version

@@ -126,6 +126,9 @@ class WeaviateSnapshot:
 class WeaviateBuild(WeaviateSnapshot):
     """One collection, for writing. See :class:`~airflow_provider_mlops.vector.stores.base.Build`."""
 
+    # A server that crashes keeps its objects, but not all of its graph.
+    hides_chunks = True
+
     def __init__(self, client: WeaviateClient, registry: Registry, version: Version) -> None:
         super().__init__(client, version.physical)
         self._registry = registry
@@ -261,7 +264,7 @@ class WeaviateStore:
         self._registry.put(name, {"state": "building"})
         with self._translated():
             self._client.collections.delete(version.physical)
-            self._client.collections.create(version.physical, **_schema(layout))
+            self._client.collections.create(version.physical, **collection_settings(layout))
         return WeaviateBuild(self._client, self._registry, version)
 
     def resume(self, version: str) -> WeaviateBuild:
@@ -312,7 +315,7 @@ class WeaviateStore:
         self._client.close()
 
 
-def _schema(layout: Layout) -> dict[str, Any]:
+def collection_settings(layout: Layout) -> dict[str, Any]:
     """Arguments of a new collection. Everything is said, because servers may have other defaults."""
     from weaviate.classes.config import Configure, DataType, Property, Tokenization, VectorDistances
 

@@ -34,6 +34,7 @@ class Memory:
     """
 
     version = Version("v1_aaaaaaaa", "Docs", "building")
+    hides_chunks = True
 
     def __init__(self, *answers: Answer) -> None:
         self.stored: dict[str, Row] = {}
