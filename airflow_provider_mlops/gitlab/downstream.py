@@ -85,8 +85,8 @@ class Downstream:
         #: Pipelines without trigger jobs (jobs are only added at the creation), and whether that was seen after
         #: their end, when no lagging list can deceive.
         self._childless: dict[int, bool] = {}
-        #: Downstream pipelines of trigger jobs that have ended: whether they were waited for.
-        self._settled: dict[tuple[int, int], bool] = {}
+        #: Trigger jobs and their ends: whether they had waited. A retry below lets them run, and end, again.
+        self._settled: dict[tuple[int, str | None], bool] = {}
         self._hidden: set[int] = set()
         self._truncated: set[int] = set()
 
@@ -165,7 +165,7 @@ class Downstream:
     async def _is_awaited(self, child: Node, bridge: Entity) -> bool:
         if bridge["status"] != "success":
             return True
-        key = (bridge["id"], child.pipeline_id)
+        key = (bridge["id"], bridge.get("finished_at"))
         if key not in self._settled:
             try:
                 pipeline = await child.client.pipeline(child.pipeline_id)
