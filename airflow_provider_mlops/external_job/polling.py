@@ -159,17 +159,19 @@ class GroupPoller:
                 if waiting.is_due(status, now):
                     self._waiting.pop(waiting, None)
                     _answer(waiting.answer, status)
-        await self._search(session)
+        # Who was just woken may want to look for duplicates right away, not an interval later.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await self._search(session, [waiting.job for waiting in asked if waiting.job is not None])
         if not self._waiting and not self._searching:
             self._awaited.clear()
 
-    async def _search(self, session: JobSession) -> None:
+    async def _search(self, session: JobSession, watched: Sequence[WatchedJob]) -> None:
         searching = list(self._searching)
         if not searching:
             return
         if isinstance(self.adapter, FindsMany):
             wanted = [each.job for each in searching]
-            watched = [waiting.job for waiting in self._waiting if waiting.job is not None]
             found = await self.adapter.find_many(session, wanted, watched)
         else:
             found = [await session.find(each.job.key, each.job.since, any_epoch=True) for each in searching]

@@ -28,7 +28,7 @@ _RETRIES = 3
 _REAL = (0, 1)
 _MOST_ATTEMPTS = 14
 #: Real seconds after which a run counts as stuck.
-_PATIENCE = 40.0
+_PATIENCE = 150.0
 _LINE = re.compile(r"line (\d+) of job (\d+)")
 _BEGINS = re.compile(r"log of .* (from the start|goes on):")
 _REPEATED = "it is repeated from its start"

@@ -116,18 +116,32 @@ def test_duplicates_of_many_jobs_are_looked_for_together(remote):
     async def work():
         async with shared_poller(GroupAdapter(remote.name), no_connections, 0.01) as poller:
             jobs = [WatchedJob(job.handle, job.key, 1, since) for job in remote.jobs]
-            running = await poller.ask(remote.jobs[29].handle)
-            waiting = asyncio.create_task(
-                poller.ask(remote.jobs[29].handle, known=running, patience=60, job=jobs[29])
-            )
+            await poller.ask(remote.jobs[29].handle, job=jobs[29])
             found = await asyncio.gather(*[poller.find(job) for job in jobs[:29]])
-            waiting.cancel()
             return [[job.handle.ref["number"] for job in each] for each in found]
 
     assert asyncio.run(work()) == [[number] for number in range(1, 30)]
     assert remote.calls.count("find_many") == 1
     assert remote.calls.count("find") == 0
     assert remote.watched == 1
+
+
+def test_who_was_just_woken_looks_for_duplicates_in_the_same_round(remote):
+    fill(remote, 2)
+    jobs = [WatchedJob(job.handle, job.key, 1, job.created_at) for job in remote.jobs]
+
+    async def watch(poller, job):
+        await poller.ask(job.handle, job=job)
+        rounds = remote.calls.count("statuses")
+        await poller.find(job)
+        return remote.calls.count("statuses") - rounds
+
+    async def work():
+        async with shared_poller(GroupAdapter(remote.name), no_connections, 0.01) as poller:
+            return await asyncio.gather(*[watch(poller, job) for job in jobs])
+
+    assert asyncio.run(work()) == [0, 0]
+    assert remote.watched == 2
 
 
 def test_a_trigger_leaves_the_second_look_to_the_group(remote):
