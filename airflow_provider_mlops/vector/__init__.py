@@ -12,6 +12,7 @@ from airflow_provider_mlops.vector.embedders import (
     OnnxEmbedder,
     OpenAIEmbedder,
     PrecomputedVectors,
+    WeaviateModule,
 )
 from airflow_provider_mlops.vector.gate import Gate
 from airflow_provider_mlops.vector.sources import Records, SqlSource
@@ -30,5 +31,6 @@ __all__ = [
     "SentenceChunker",
     "SqlSource",
     "VectorIndex",
+    "WeaviateModule",
     "WholeText",
 ]

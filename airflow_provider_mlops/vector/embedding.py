@@ -9,7 +9,7 @@ from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.budget import Budget, Estimate, cost_of
 from airflow_provider_mlops.vector.cache import EmbeddingCache
 from airflow_provider_mlops.vector.documents import Chunk
-from airflow_provider_mlops.vector.embedders import Embedder
+from airflow_provider_mlops.vector.embedders import Embedder, WeaviateModule
 from airflow_provider_mlops.vector.embedders.base import CountsTokens, Metered
 from airflow_provider_mlops.vector.errors import VectorInvalid
 from airflow_provider_mlops.vector.stores.base import Row, Snapshot
@@ -39,7 +39,7 @@ class RowMaker:
         self._cache = cache
         self._base: Snapshot | None = None
         self._in_base: Container[str] = ()
-        #: Texts that were sent through the embedder.
+        #: Texts that were sent through the embedder, or are left to the store.
         self.embedded = 0
         #: Chunks whose vector was at hand: in the source, an earlier version, or the cache.
         self.cached = 0
@@ -84,6 +84,8 @@ class RowMaker:
     def rows(self, chunks: Sequence[Chunk]) -> list[Row]:
         """Rows in the order of the chunks.
 
+        Where the store makes the vectors, those of new chunks are empty.
+
         :raises VectorInvalid: a vector is not fit to be stored; nothing of this call was sent or cached.
         :raises EmbeddingBudgetExceeded: the next texts would pass a cap; they were not sent to the embedder.
         """
@@ -101,7 +103,9 @@ class RowMaker:
         texts = list(dict.fromkeys(chunk.text for chunk in open_chunks))
         by_text = self._cache.get(texts) if self._cache and texts else {}
         missing = [text for text in texts if text not in by_text]
-        if missing:
+        if missing and isinstance(self._embedder, WeaviateModule):
+            by_text = dict.fromkeys(texts, np.empty(0, np.float32))
+        elif missing:
             new = self._embed(missing, {chunk.text: chunk.doc for chunk in open_chunks})
             if self._cache:
                 self._cache.put(new)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector.chunking import WholeText
 from airflow_provider_mlops.vector.documents import vector_problem
+from airflow_provider_mlops.vector.embedders import WeaviateModule
 from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.errors import GateRejected, GoldenQueriesInvalid
 from airflow_provider_mlops.vector.gate import Gate, GateReport, GoldenQuery, judge, rejection
@@ -251,7 +252,11 @@ class _Run:
             return None
         gate, queries = self.options.gate
         per_document = 1 if isinstance(self.index.chunker, WholeText) else _HITS_PER_DOCUMENT
-        answers = snapshot.search(self._query_vectors(queries), gate.k * per_document)
+        hits_each = gate.k * per_document
+        if isinstance(self.index.embedder, WeaviateModule):
+            answers = snapshot.search_meaning(self._query_texts(queries), hits_each)
+        else:
+            answers = snapshot.search(self._query_vectors(queries), hits_each)
         report = judge(gate, queries, [list(dict.fromkeys(hit.doc for hit in hits)) for hits in answers])
         log.info("Version %s: gate %s", version.name, report.to_json())
         return report
@@ -259,6 +264,14 @@ class _Run:
     def _rejection(self, version: Version, report: GateReport) -> GateRejected:
         assert self.options.gate is not None
         return rejection(self.index.name, version.name, self.options.gate[0], report)
+
+    def _query_texts(self, queries: Sequence[GoldenQuery]) -> list[str]:
+        for query in queries:
+            if query.vector is not None:
+                raise GoldenQueriesInvalid(
+                    f"Index {self.index.name!r}: golden query {query.query[:60]!r} has a vector, but the server makes them"
+                )
+        return [query.query for query in queries]
 
     def _query_vectors(self, queries: Sequence[GoldenQuery]) -> np.ndarray:
         import numpy as np

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.errors import ConnectionMissing, InvalidArgument
 from airflow_provider_mlops.vector.documents import vector_problem
-from airflow_provider_mlops.vector.embedders import connected
+from airflow_provider_mlops.vector.embedders import WeaviateModule, connected
 from airflow_provider_mlops.vector.errors import VersionMissing
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores import Connections, open_store
@@ -63,6 +63,9 @@ def search(
         snapshot = store.read(version)
         if full_text:
             return snapshot.search_text(str(query), k)
+        in_store = isinstance(index.embedder, WeaviateModule)
+        if in_store and isinstance(query, str):
+            return snapshot.search_meaning([query], k)[0]
         import numpy as np
 
         array = (
@@ -70,6 +73,6 @@ def search(
             if isinstance(query, str)
             else np.array(query, np.float32)
         )
-        if problem := vector_problem(array, index.embedder.dimension):
+        if problem := vector_problem(array, array.size if in_store else index.embedder.dimension):
             raise InvalidArgument(f"Index {index.name!r}: the query's vector {problem}")
         return snapshot.search(array[None, :], k)[0]

@@ -22,6 +22,7 @@ from airflow_provider_mlops.vector.embedders import (
     Embedder,
     HashEmbedder,
     PrecomputedVectors,
+    WeaviateModule,
     embedder_from_json,
     embedder_to_json,
 )
@@ -107,6 +108,8 @@ class VectorIndex:
             return "the uri holds credentials; put them into a connection"
         if self.full_text and self.backend != "lancedb":
             return "full_text is for LanceDB; Weaviate always keeps a full-text index"
+        if isinstance(self.embedder, WeaviateModule) and self.backend != "weaviate":
+            return f"{self.embedder.module} is a module of Weaviate, and the backend is {self.backend!r}"
         if isinstance(self.embedder, PrecomputedVectors) and not isinstance(self.chunker, WholeText):
             return "vectors from the source belong to whole documents; leave the chunker out"
         if isinstance(self.chunker, SIZED) and self.chunker.tokenizer == EMBEDDER:
@@ -140,7 +143,14 @@ class VectorIndex:
 
     def layout(self) -> Layout:
         """What a store has to know to make an empty version."""
-        return Layout(self.embedder.dimension, self.metric, dict(self.properties), self.full_text)
+        module = self.embedder if isinstance(self.embedder, WeaviateModule) else None
+        return Layout(
+            self.embedder.dimension,
+            self.metric,
+            dict(self.properties),
+            self.full_text,
+            (module.module, dict(module.settings)) if module else None,
+        )
 
     def fingerprint(self) -> str:
         """Hash of all that makes old and new chunks comparable; when it changes, everything is built anew."""

@@ -14,6 +14,7 @@ from airflow_provider_mlops.vector.embedders.hash import HashEmbedder
 from airflow_provider_mlops.vector.embedders.onnx import OnnxEmbedder
 from airflow_provider_mlops.vector.embedders.openai import OpenAIEmbedder
 from airflow_provider_mlops.vector.embedders.precomputed import PrecomputedVectors
+from airflow_provider_mlops.vector.embedders.weaviate_module import WeaviateModule
 
 __all__ = [
     "CallableEmbedder",
@@ -22,6 +23,7 @@ __all__ = [
     "OnnxEmbedder",
     "OpenAIEmbedder",
     "PrecomputedVectors",
+    "WeaviateModule",
     "connected",
     "embedder_from_json",
     "embedder_to_json",
@@ -33,6 +35,7 @@ EMBEDDERS: dict[str, type[Any]] = {
     "onnx": OnnxEmbedder,
     "openai": OpenAIEmbedder,
     "precomputed": PrecomputedVectors,
+    "weaviate_module": WeaviateModule,
 }
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from airflow_provider_mlops.errors import MlopsError
 
@@ -66,16 +66,18 @@ def is_version_name(text: str) -> bool:
 class Layout:
     """What a store has to know to make an empty version.
 
-    :param dimension: length of the vectors.
+    :param dimension: length of the vectors; 0 if the store makes them.
     :param metric: ``cosine``, ``dot`` or ``l2``.
     :param properties: name to type of the user's properties.
     :param full_text: keep a full-text index beside the vectors (where that is an option of the store).
+    :param vectorizer: what makes the vectors in the store, with its settings, if that is where they are made.
     """
 
     dimension: int
     metric: Literal["cosine", "dot", "l2"]
     properties: Mapping[str, str]
     full_text: bool
+    vectorizer: tuple[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Row:
     :param doc: key of the document.
     :param ordinal: position within the document, from 0.
     :param digest: hash of everything below and above; a changed digest means that the row is sent again.
+    :param vector: empty if the store has to make it.
     """
 
     id: str
@@ -131,6 +134,12 @@ class Snapshot(Protocol):
 
     def search(self, vectors: np.ndarray, k: int) -> list[list[Hit]]:
         """The ``k`` nearest chunks of each query; ``vectors`` has one row per query."""
+
+    def search_meaning(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
+        """The ``k`` nearest chunks of each text, where the store makes the vectors.
+
+        :raises InvalidArgument: this version's vectors are not made by the store.
+        """
 
     def search_text(self, text: str, k: int) -> list[Hit]:
         """The ``k`` best chunks by BM25.

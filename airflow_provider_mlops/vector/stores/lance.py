@@ -175,6 +175,13 @@ class LanceSnapshot:
                 answers[start + row.pop("query_index", 0)].append(to_hit(row))
         return answers
 
+    def search_meaning(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
+        """Never possible.
+
+        :raises InvalidArgument: always; LanceDB makes no vectors.
+        """
+        raise InvalidArgument(f"Index {self._index!r}: LanceDB makes no vectors of texts")
+
     def search_text(self, text: str, k: int) -> list[Hit]:
         """The best chunks by BM25."""
         if not self._meta["full_text"]:

@@ -34,6 +34,10 @@ _PASSING = (
     "no leader",
     "not enough memory",
     "shutting down",
+    # Of modules that ask a service for vectors.
+    "rate limit",
+    "status: 429",
+    "status: 50",
 )
 
 
@@ -59,6 +63,12 @@ def upsert(client: WeaviateClient, collection: str, rows: Sequence[Row]) -> Writ
 
 
 def _requests(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    # Apart, because not every module of the server can take objects with and without vectors in one request.
+    yield from _parts([row for row in rows if row.vector.size])
+    yield from _parts([row for row in rows if not row.vector.size])
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
     part: list[Row] = []
     size = 0
     for row in rows:
@@ -110,11 +120,12 @@ def _request(collection: str, rows: Sequence[Row]) -> Any:
                 values[name].string_value = value
             elif value is not None:
                 values[name].number_value = value
-        item.vectors.add(
-            name=VECTOR_NAME,
-            vector_bytes=row.vector.astype("<f4", copy=False).tobytes(),
-            type=base_pb2.Vectors.VECTOR_TYPE_SINGLE_FP32,
-        )
+        if row.vector.size:
+            item.vectors.add(
+                name=VECTOR_NAME,
+                vector_bytes=row.vector.astype("<f4", copy=False).tobytes(),
+                type=base_pb2.Vectors.VECTOR_TYPE_SINGLE_FP32,
+            )
     return request
 
 

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from airflow_provider_mlops.errors import InvalidArgument
-from airflow_provider_mlops.vector import HashEmbedder, PrecomputedVectors, RecursiveChunker, VectorIndex
+from airflow_provider_mlops.vector import (
+    HashEmbedder,
+    PrecomputedVectors,
+    RecursiveChunker,
+    VectorIndex,
+    WeaviateModule,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,3 +68,18 @@ def test_fingerprint_changes_with_what_makes_chunks_incomparable_and_with_nothin
 def test_weaviate_has_a_default_connection_and_lancedb_none() -> None:
     assert VectorIndex("Docs", backend="weaviate").connection == "weaviate_default"
     assert VectorIndex("Docs").connection is None
+
+
+def test_modules_of_weaviate_are_for_weaviate() -> None:
+    module = WeaviateModule("text2vec-openai", {"model": "m"})
+    index = VectorIndex("Docs", backend="weaviate", embedder=module)
+    assert index.layout().vectorizer == ("text2vec-openai", {"model": "m"})
+    assert VectorIndex.from_json(json.loads(json.dumps(index.to_json()))) == index
+    assert (
+        WeaviateModule("text2vec-openai", revision="2").identity()
+        != WeaviateModule("text2vec-openai").identity()
+    )
+    with pytest.raises(InvalidArgument, match="module of Weaviate"):
+        VectorIndex("Docs", embedder=module)
+    with pytest.raises(InvalidArgument, match="text2vec-"):
+        WeaviateModule("img2vec-neural")
