@@ -4,8 +4,8 @@ As a program::
 
     python -m airflow_provider_mlops testing gitlab --port 8929 --root ./gitlab
 
-It prints one JSON line when it is ready: ``url``, ``token``, ``trigger_token``, ``project``, ``project_id`` and
-``repository``. Commit a ``.gitlab-ci.yml`` into the repository's folder, then trigger a pipeline with any GitLab
+It prints one JSON line when it is ready: ``url``, ``token``, ``read_token``, ``trigger_token``, ``project``,
+``project_id``, ``repository`` and ``control``, the address that steers it (a GET tells how). Commit a ``.gitlab-ci.yml`` into the repository's folder, then trigger a pipeline with any GitLab
 client. SIGTERM, SIGINT or SIGHUP end it and every process of every job; if it is killed, a helper process ends
 them.
 

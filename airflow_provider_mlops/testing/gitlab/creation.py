@@ -11,8 +11,9 @@ from airflow_provider_mlops.testing.gitlab.executors import Executor
 from airflow_provider_mlops.testing.gitlab.knobs import Knobs
 from airflow_provider_mlops.testing.gitlab.lifecycle import Lifecycle
 from airflow_provider_mlops.testing.gitlab.limits import Limits
-from airflow_provider_mlops.testing.gitlab.model import Job, Pipeline, Project, Store, User, Variable, now
+from airflow_provider_mlops.testing.gitlab.model import Job, Pipeline, Project, User, Variable, now
 from airflow_provider_mlops.testing.gitlab.specs import ConfigError, NoPipeline, PipelinePlan
+from airflow_provider_mlops.testing.gitlab.store import Store
 
 SHA_LIMIT = "pipelines_create"
 CONFIG_PATH = ".gitlab-ci.yml"

@@ -10,8 +10,9 @@ import yaml
 
 from airflow_provider_mlops.testing.gitlab import artifacts, environment
 from airflow_provider_mlops.testing.gitlab.ci_variables import expand
-from airflow_provider_mlops.testing.gitlab.model import Job, Pipeline, Project, Store, Variable, now
+from airflow_provider_mlops.testing.gitlab.model import Job, Pipeline, Project, Variable, now
 from airflow_provider_mlops.testing.gitlab.specs import DownstreamSpec
+from airflow_provider_mlops.testing.gitlab.store import Store
 
 MAX_CHILD_DEPTH = 2
 NO_ARTIFACT = "downstream_pipeline_creation_failed"

@@ -10,10 +10,11 @@ from airflow_provider_mlops.testing.gitlab.clock import Clock
 from airflow_provider_mlops.testing.gitlab.downstream import DownstreamRefused
 from airflow_provider_mlops.testing.gitlab.executors import Executor, Outcome
 from airflow_provider_mlops.testing.gitlab.knobs import Knobs
-from airflow_provider_mlops.testing.gitlab.model import Job, Pipeline, Store, User, now
+from airflow_provider_mlops.testing.gitlab.model import Job, Pipeline, User, now
 from airflow_provider_mlops.testing.gitlab.resource_groups import ResourceGroups
 from airflow_provider_mlops.testing.gitlab.runners import Runners
 from airflow_provider_mlops.testing.gitlab.specs import JobSpec
+from airflow_provider_mlops.testing.gitlab.store import Store
 from airflow_provider_mlops.testing.gitlab.trace import Trace
 
 FIRST_JOB_ID = 50_001

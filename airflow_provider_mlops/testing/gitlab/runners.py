@@ -12,7 +12,8 @@ from airflow_provider_mlops.testing.gitlab import environment
 from airflow_provider_mlops.testing.gitlab.clock import Clock
 from airflow_provider_mlops.testing.gitlab.executors import Executor, JobRun, Outcome
 from airflow_provider_mlops.testing.gitlab.knobs import Knobs
-from airflow_provider_mlops.testing.gitlab.model import Job, Store, now
+from airflow_provider_mlops.testing.gitlab.model import Job, now
+from airflow_provider_mlops.testing.gitlab.store import Store
 
 _PAUSED_LOOK = 0.02
 _LAST_LINE = "Cleaning up project directory and file based variables\n"

@@ -18,7 +18,7 @@ from airflow_provider_mlops.testing.gitlab.executors import Executor
 from airflow_provider_mlops.testing.gitlab.faults import Faults
 from airflow_provider_mlops.testing.gitlab.knobs import Knobs
 from airflow_provider_mlops.testing.gitlab.limits import Limits
-from airflow_provider_mlops.testing.gitlab.model import Pipeline, Project, Store
+from airflow_provider_mlops.testing.gitlab.model import Pipeline, Project
 from airflow_provider_mlops.testing.gitlab.routes import (
     commit_statuses,
     control,
@@ -33,6 +33,7 @@ from airflow_provider_mlops.testing.gitlab.routes import (
 )
 from airflow_provider_mlops.testing.gitlab.routes.api import Api, dispatch
 from airflow_provider_mlops.testing.gitlab.sockets import HttpServer
+from airflow_provider_mlops.testing.gitlab.store import Store
 from airflow_provider_mlops.testing.gitlab.switching import SwitchingExecutor
 from airflow_provider_mlops.testing.gitlab.web import Request, Response
 from airflow_provider_mlops.testing.gitlab.webhooks import Webhooks

@@ -12,7 +12,8 @@ from airflow_provider_mlops.testing.gitlab.creation import Creator
 from airflow_provider_mlops.testing.gitlab.entities import Entities
 from airflow_provider_mlops.testing.gitlab.knobs import Knobs
 from airflow_provider_mlops.testing.gitlab.limits import Limits
-from airflow_provider_mlops.testing.gitlab.model import Job, Pipeline, Project, Store, Token, User, now
+from airflow_provider_mlops.testing.gitlab.model import Job, Pipeline, Project, Token, User, now
+from airflow_provider_mlops.testing.gitlab.store import Store
 from airflow_provider_mlops.testing.gitlab.web import (
     ApiError,
     Request,
