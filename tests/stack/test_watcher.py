@@ -25,7 +25,7 @@ def told(stack: AirflowStack) -> list[dict[str, Any]]:
     return [payload for (run_id,) in runs for payload in stack.returned("watcher", run_id, "tell")]
 
 
-def test_a_dag_runs_for_each_pipeline_also_across_a_killed_triggerer(
+def test_a_dag_runs_once_for_each_pipeline_also_across_a_killed_triggerer(
     stack: AirflowStack, gitlab_server: dict[str, Any]
 ) -> None:
     client = gitlab_server["client"]
@@ -53,6 +53,9 @@ def test_a_dag_runs_for_each_pipeline_also_across_a_killed_triggerer(
         "ended_at": client.pipelines.get(first.id).updated_at,
     }
 
+    if not AIRFLOW_3_3:
+        # Nothing is kept over a restart there.
+        return
     second = client.pipelines.create({"ref": "watched", "inputs": {"seconds": "1"}})
     stack.restart("triggerer", signal.SIGKILL)
     stack.wait_for(
@@ -62,6 +65,5 @@ def test_a_dag_runs_for_each_pipeline_also_across_a_killed_triggerer(
     )
     numbers = [event["pipeline_id"] for event in told(stack)]
     assert other.id not in numbers
-    if AIRFLOW_3_3:
-        assert sorted(numbers) == sorted({first.id, second.id})
+    assert sorted(numbers) == sorted({first.id, second.id})
     assert stack.files_with(gitlab_server["token"]) == []

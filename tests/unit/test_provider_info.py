@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 
 from airflow_provider_mlops import __version__
-from airflow_provider_mlops.compat import AIRFLOW_3, AIRFLOW_3_3, BaseHook, BaseOperatorLink
+from airflow_provider_mlops.compat import AIRFLOW_3, AIRFLOW_3_3, BaseHook, BaseNotifier, BaseOperatorLink
 from airflow_provider_mlops.get_provider_info import get_provider_info
 
 INFO = get_provider_info()
@@ -55,6 +55,14 @@ def test_the_entry_point_of_the_installed_distribution_gives_this_info():
 
 def test_info_satisfies_the_schema_that_airflow_validates_with():
     jsonschema.validate(INFO, _schema("provider_info.schema.json"))
+
+
+def test_every_notifier_that_is_told_of_is_one_and_is_public():
+    from airflow_provider_mlops import notifiers
+
+    told = {_load(path) for path in INFO["notifications"]}
+    assert all(issubclass(notifier, BaseNotifier) for notifier in told)
+    assert told == {getattr(notifiers, name) for name in notifiers.__all__}
 
 
 def test_package_name_is_the_canonical_distribution_name():

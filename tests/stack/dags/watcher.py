@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_mlops.compat import AIRFLOW_3, AIRFLOW_3_3
+from airflow_provider_mlops.compat import AIRFLOW_3
 
 if AIRFLOW_3:
     from airflow.sdk import Asset, AssetWatcher, dag, task
@@ -22,8 +22,6 @@ if AIRFLOW_3:
                     ref="watched",
                     statuses=["success"],
                     poll_interval=2,
-                    # Before 3.3 nothing is kept over a restart of the triggerer.
-                    look_back=0 if AIRFLOW_3_3 else 120,
                 ),
             )
         ],
