@@ -45,7 +45,7 @@ def document_key(index: VectorIndex, record: Mapping[str, Any]) -> str:
     key = record.get(index.key)
     if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
         raise UnusableRecord(f"no usable key in {index.key!r}: {key!r}"[:200])
-    return str(key)
+    return _checked_text(index.key, str(key))
 
 
 def chunks_of(index: VectorIndex, record: Mapping[str, Any]) -> list[Chunk]:
@@ -57,6 +57,7 @@ def chunks_of(index: VectorIndex, record: Mapping[str, Any]) -> list[Chunk]:
     text = record.get(index.text)
     if not isinstance(text, str):
         raise UnusableRecord(f"{index.text!r} is not a text but {type(text).__name__}")
+    _checked_text(index.text, text)
     # Not isinstance: with a protocol that takes longer than all the rest here.
     counter = getattr(index.embedder, "count_tokens", None)
     pieces = index.chunker.chunks(text, counter)
@@ -85,7 +86,18 @@ def _properties(index: VectorIndex, record: Mapping[str, Any]) -> Iterator[tuple
             not isinstance(value, PROPERTY_TYPES[kind]) or (isinstance(value, bool) and kind != "bool")
         ):
             raise UnusableRecord(f"property {name!r} is not {kind} but {type(value).__name__}")
+        if isinstance(value, str):
+            _checked_text(name, value)
         yield name, float(value) if kind == "number" and value is not None else value
+
+
+def _checked_text(field: str, text: str) -> str:
+    """Half of a surrogate pair, which JSON can write, has no UTF-8: no store and no hash could take it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UnusableRecord(f"{field!r} is not valid Unicode: {error.reason} at {error.start}") from error
+    return text
 
 
 def _chunk_properties(index: VectorIndex, piece: Piece) -> dict[str, Scalar]:

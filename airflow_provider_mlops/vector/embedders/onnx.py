@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_mlops.errors import InvalidArgument
-from airflow_provider_mlops.vector.embedders.onnx_files import check_file_name, content_hash, model_files
+from airflow_provider_mlops.vector.embedders.onnx_files import (
+    TOKENIZER,
+    check_file_name,
+    content_hash,
+    model_files,
+)
+from airflow_provider_mlops.vector.tokens import token_counter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,6 +97,21 @@ class OnnxEmbedder:
             "max_tokens": self.max_tokens,
             "passage_prefix": self.passage_prefix,
         }
+
+    @property
+    def max_input_tokens(self) -> int:
+        """Where texts are cut."""
+        return self.max_tokens
+
+    def count_tokens(self, texts: Sequence[str], kind: str = "passage") -> list[int]:
+        """Tokens of each text with its prefix, as if none were cut.
+
+        :raises ExtraMissing: the extra ``onnx`` is not installed.
+        :raises InvalidArgument: the tokenizer cannot be read.
+        """
+        prefix = self.query_prefix if kind == "query" else self.passage_prefix
+        count = token_counter(str(self._folder() / TOKENIZER))
+        return count([prefix + text for text in texts])
 
     def embed(self, texts: Sequence[str], kind: str = "passage") -> np.ndarray:
         """Unit vectors of passages or queries, each with its prefix.

@@ -23,7 +23,7 @@ from airflow_provider_mlops.vector import (
     WholeText,
 )
 from airflow_provider_mlops.vector.chunking import Chunker, Piece, chunker_from_json, chunker_to_json
-from airflow_provider_mlops.vector.documents import chunks_of
+from airflow_provider_mlops.vector.documents import UnusableRecord, chunks_of
 from airflow_provider_mlops.vector.graphemes import is_boundary
 from airflow_provider_mlops.vector.splitting import sentences
 
@@ -266,3 +266,11 @@ def test_json_and_refusals() -> None:
             kind(100, 51)
         with pytest.raises(InvalidArgument, match="Tokenizer"):
             kind(tokenizer="gpt-4")
+
+
+@pytest.mark.parametrize("field", ["id", "text", "title"])
+def test_half_a_surrogate_pair_is_an_unusable_record(field: str) -> None:
+    index = VectorIndex("Docs", properties={"title": "text"})
+    record = {"id": "x", "text": "some text", "title": "t", field: json.loads('"a \\ud83d b"')}
+    with pytest.raises(UnusableRecord, match=f"'{field}' is not valid Unicode"):
+        chunks_of(index, record)

@@ -17,7 +17,7 @@ import pytest
 from airflow_provider_mlops.compat import AirflowFailException
 from airflow_provider_mlops.errors import ExtraMissing, InvalidArgument
 from airflow_provider_mlops.operators import VectorIndexOperator
-from airflow_provider_mlops.vector import OnnxEmbedder, VectorIndex
+from airflow_provider_mlops.vector import OnnxEmbedder, RecursiveChunker, VectorIndex
 from airflow_provider_mlops.vector.embedders import embedder_from_json, embedder_to_json
 from airflow_provider_mlops.vector.errors import EmbedderModelInvalid, EmbedderModelMissing
 from tests.unit.vector.tiny_onnx import STATES, WORDS, expected, write_model, write_tokenizer
@@ -346,3 +346,14 @@ def test_tokenizer_that_pads_and_cuts_by_itself_is_overruled(folder: Path) -> No
     assert OnnxEmbedder(str(folder)).embed(["red green"])[0] == pytest.approx(
         expected("red", "green"), abs=1e-6
     )
+
+
+def test_tokens_are_counted_with_prefix_and_special_ones_and_beyond_the_cut(folder: Path) -> None:
+    embedder = OnnxEmbedder(str(folder), max_tokens=3, query_prefix="query : ")
+    assert embedder.count_tokens(["red green blue", ""]) == [5, 2]
+    assert embedder.count_tokens(["red"], "query") == [5]
+    chunker = RecursiveChunker(3, 0, tokenizer="embedder")
+    pieces = chunker.chunks("red green blue", embedder.count_tokens)
+    assert [piece.text for piece in pieces] == ["red", "green", "blue"]
+    with pytest.raises(InvalidArgument, match="4 tokens are longer than the 3"):
+        VectorIndex("Docs", embedder=embedder, chunker=RecursiveChunker(4, 0, tokenizer="embedder"))

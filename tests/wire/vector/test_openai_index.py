@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import runpy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +25,7 @@ from airflow_provider_mlops.vector.stores import open_store
 from tests.wire.vector.embedding_server import KEY, EmbeddingServer, status
 
 pytest.importorskip("lancedb")
+SNIPPETS = Path(__file__).parents[3] / "docs" / "snippets"
 CONTEXT = {"ti": SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1)}
 
 
@@ -103,6 +106,22 @@ def test_what_a_failed_run_paid_for_counts_as_paid_in_the_next_one(
     # Another index with the same embedder finds them as well.
     other = VectorIndex("Others", embedder=index.embedder, uri=index.uri)
     assert execute(other, documents(40), embedding_cache=cache, max_tokens=0)["embedded"] == 0
+
+
+def test_the_example_of_the_documentation_runs(server: EmbeddingServer, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# Guide\n\n## Install\n\nRun the installer.\n\n## Use\n\nStart it.\n")
+    shown = runpy.run_path(str(SNIPPETS / "vector_openai.py"))["index"]
+    shown.index = replace(shown.index, uri=str(tmp_path / "lance"))
+    shown.source, shown.embedding_cache = f"{tmp_path}/**/*.md", str(tmp_path / "cache")
+    payload = shown.execute(CONTEXT)
+    assert payload["chunks"] == 2
+    assert payload["cost"] == pytest.approx(payload["tokens"] * 0.00002 / 1000)
+    assert {request["dimensions"] for request in server.requests} == {512}
+    hit = VectorSearchHook(shown.index).search("## Use\n\nStart it.", k=1)[0]
+    assert hit.properties == {"chunk_headings": "Guide > Use", "chunk_start": 41}
+    assert (
+        runpy.run_path(str(SNIPPETS / "vector_module.py"))["NOTES"].embedder.module == "text2vec-transformers"
+    )
 
 
 def test_a_missing_connection_is_found_before_the_source_is_read(
