@@ -245,6 +245,8 @@ class _Run:
         after = self._hold(build)
         check_contents(build.version.name, after)
         after.close()
+        self.lease.renew()
+        build.settle()
         return heal(build, self.ledger.ids(claimed_only=not self.lease.unclean), self.lease)
 
     def _judge(self, snapshot: Snapshot, version: Version) -> GateReport | None:

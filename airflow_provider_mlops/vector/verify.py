@@ -41,6 +41,7 @@ def heal(build: Build, chunk_ids: Iterable[str], lease: Lease) -> int:
     healed = 0
     if not build.hides_chunks:
         return healed
+    build.settle()
     for part in batches(chunk_ids, _PART):
         lease.renew()
         lost = build.unfindable(part)
@@ -53,6 +54,7 @@ def heal(build: Build, chunk_ids: Iterable[str], lease: Lease) -> int:
             )
         build.delete(lost)
         written = build.upsert(list(rows.values()))
+        build.settle()
         if written.uncertain or written.refused or build.unfindable(lost):
             raise ChunksUnfindable(
                 f"Version {build.version.name}: {len(lost)} chunks are stored but not found by their own vector, "

@@ -170,8 +170,11 @@ class Build(Snapshot, Protocol):
     def unfindable(self, ids: Sequence[str]) -> list[str]:
         """Those of the ids that are not found by their own vector."""
 
+    def settle(self) -> None:
+        """Complete what searches use, once all is written; returns when they see everything."""
+
     def seal(self) -> None:
-        """Mark the version as complete."""
+        """Mark the version as complete; it is settled."""
 
     def reject(self) -> None:
         """Mark the version as refused by its gate; it stays for inspection."""

@@ -1,7 +1,8 @@
 """LanceDB: one table per index; versions are tags of it, and the tag ``live`` is what readers check out.
 
 Every commit is atomic, and a reader who checks out a tag sees neither later writes nor half a write. Writes
-go to the head of the table; a finished head gets a tag of its own. Tagged versions are never cleaned up.
+go to the head of the table; a finished head gets a tag of its own. Tagged versions are never cleaned up, and a
+dropped one keeps a tag for an hour, for those who are reading it.
 
 A service without this package searches a finished index with LanceDB alone::
 
@@ -9,13 +10,15 @@ A service without this package searches a finished index with LanceDB alone::
     table.checkout("live")  # or the name of one version, from the payload
     hits = table.search(vector).distance_type("cosine").select(["doc", "text", "_distance"]).limit(5).to_list()
 
-(Selecting ``_distance`` by name silences a warning per query.)
+(Selecting ``_distance`` by name silences a warning per query.) From 50,000 rows on the vectors have an approximate
+index, which needs no further options.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -52,6 +55,8 @@ from airflow_provider_mlops.vector.stores.lance_rows import (
     table_meta,
     to_hit,
 )
+from airflow_provider_mlops.vector.stores.lance_rules import dropped_tag
+from airflow_provider_mlops.vector.stores.lance_upkeep import upkeep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,7 +167,7 @@ class LanceSnapshot:
         return found
 
     def search(self, vectors: np.ndarray, k: int) -> list[list[Hit]]:
-        """The nearest chunks; every chunk is compared, so none can be missed."""
+        """The nearest chunks; all are compared, unless there are so many that they have an approximate index."""
         answers: list[list[Hit]] = [[] for _ in vectors]
         columns = [*self._columns(), "_distance"]
         for start in range(0, len(vectors), _QUERIES_PER_SCAN):
@@ -230,13 +235,14 @@ class LanceBuild(LanceSnapshot):
         stored = self.rows(ids)
         return [chunk for chunk in ids if chunk not in stored]
 
-    def seal(self) -> None:
-        """Make the full-text index, if there is to be one, and tag the head."""
+    def settle(self) -> None:
+        """Indexes, compaction, and cleaning up; see :func:`~.lance_upkeep.upkeep`."""
         with translated(self._index):
-            if self._meta["full_text"]:
-                from lancedb.index import FTS
+            upkeep(self._table, metric=self._meta["metric"], full_text=self._meta["full_text"])
 
-                self._table.create_index("text", config=FTS(), replace=True)
+    def seal(self) -> None:
+        """Tag the head."""
+        with translated(self._index):
             self._table.tags.create(self.version.name, self._table.version)
 
     def reject(self) -> None:
@@ -369,11 +375,13 @@ class LanceStore:
         return before.name if before else None
 
     def drop(self, version: str) -> None:
-        """Delete the version's tag; LanceDB cleans up the commit in time."""
+        """Rename the version's tag; later builds clean up what was dropped long enough ago for its readers."""
         table = self._table(self._index)
+        tags = self._tags(table) if table is not None else {}
         for tag in (version, _REJECTED + version):
-            if table is not None and tag in self._tags(table):
+            if table is not None and tag in tags:
                 with translated(self._index):
+                    table.tags.create(dropped_tag(version, time.time()), tags[tag])
                     table.tags.delete(tag)
 
     def lease(self, holder: str) -> AbstractContextManager[Lease]:

@@ -176,7 +176,6 @@ class WeaviateBuild(WeaviateSnapshot):
 
     def unfindable(self, ids: Sequence[str]) -> list[str]:
         """Chunks that the vector index does not know, whatever the store says."""
-        self._wait_for_queue()
         with (
             ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-check") as threads,
             self._translated(),
@@ -195,7 +194,8 @@ class WeaviateBuild(WeaviateSnapshot):
         # As many equal vectors that crowd each other out: there is no telling, and nothing to gain.
         return True
 
-    def _wait_for_queue(self) -> None:
+    def settle(self) -> None:
+        """Wait until the index queue is empty."""
         # With asynchronous indexing vectors are found late; the shard's status says when, its queue size does not.
         deadline = time.monotonic() + QUEUE_SECONDS
         pause = 0.1

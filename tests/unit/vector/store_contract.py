@@ -54,6 +54,7 @@ class StoreContract:
         build = store.begin(name, LAYOUT, base)
         written = build.upsert(rows if rows is not None else [row(number) for number in range(20)])
         assert (written.uncertain, written.refused) == ([], {})
+        build.settle()
         build.seal()
 
     def test_new_index_has_no_versions(self, store: Store) -> None:

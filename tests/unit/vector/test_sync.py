@@ -74,6 +74,9 @@ class Memory:
     def search_text(self, text: str, k: int) -> list[Hit]:
         raise AssertionError
 
+    def settle(self) -> None:
+        """Nothing to wait for."""
+
     def seal(self) -> None:
         self.log.append("seal")
 
