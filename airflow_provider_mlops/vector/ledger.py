@@ -24,7 +24,11 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise ScratchSpaceExhausted(f"The worker's temporary folder cannot be written: {error}") from error
+        raise _exhausted(error) from error
+
+
+def _exhausted(error: sqlite3.Error) -> ScratchSpaceExhausted:
+    return ScratchSpaceExhausted(f"The worker's temporary folder cannot be written: {error}")
 
 
 class Ledger:
@@ -63,16 +67,21 @@ class Ledger:
 
     def add(self, chunks: Sequence[Chunk]) -> bool:
         """Note the chunks of one document; false, and nothing is noted, if its key was there before."""
-        key = chunks[0].doc
-        with _translated():
-            if not self._db.execute("INSERT OR IGNORE INTO documents VALUES (?, 0)", (key,)).rowcount:
-                return False
+        if not self._one("INSERT OR IGNORE INTO documents VALUES (?, 0)", chunks[0].doc).rowcount:
+            return False
         self.documents += 1
         self.chunks += len(chunks)
         self._unwritten.extend((chunk.id, chunk.digest, chunk.doc) for chunk in chunks)
         if len(self._unwritten) >= _ROWS:
             self._flush()
         return True
+
+    def _one(self, statement: str, *values: str) -> sqlite3.Cursor:
+        # Once or twice per document: a context manager would take as long as the statement.
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise _exhausted(error) from error
 
     def _flush(self) -> None:
         with _translated():
@@ -106,8 +115,7 @@ class Ledger:
 
     def awaits(self, key: str) -> bool:
         """Whether any chunk of a document is planned."""
-        with _translated():
-            row = self._db.execute("SELECT awaited FROM documents WHERE key = ?", (key,)).fetchone()
+        row = self._one("SELECT awaited FROM documents WHERE key = ?", key).fetchone()
         return bool(row and row[0])
 
     def claim(self, chunk: Chunk) -> bool | None:
@@ -116,13 +124,11 @@ class Ledger:
         :returns: true if the version lacks it, false if it holds another state of it, ``None`` if it is not
             planned (any more).
         """
-        with _translated():
-            row = self._db.execute(
-                "SELECT state FROM wanted WHERE id = ? AND digest = ?", (chunk.id, chunk.digest)
-            ).fetchone()
-            if row is None or row[0] not in (_NEW, _CHANGED):
-                return None
-            self._db.execute(f"UPDATE wanted SET state = {_SENT} WHERE id = ?", (chunk.id,))
+        query = "SELECT state FROM wanted WHERE id = ? AND digest = ?"
+        row = self._one(query, chunk.id, chunk.digest).fetchone()
+        if row is None or row[0] not in (_NEW, _CHANGED):
+            return None
+        self._one(f"UPDATE wanted SET state = {_SENT} WHERE id = ?", chunk.id)
         return bool(row[0] == _NEW)
 
     def wants(self, chunk: Chunk) -> bool:
