@@ -180,7 +180,8 @@ def pack(
         end = spans[first + guess - 1][1]
         yield start, end
         first += guess
-        start = _tail(text, (start, end), overlap, units, measure) if overlap else end
+        repeats = overlap and first < len(spans)
+        start = _tail(text, (start, end), overlap, units, measure) if repeats else end
 
 
 def _tail(text: str, span: Span, overlap: int, units: Level, measure: Measure) -> int:
