@@ -78,18 +78,23 @@ class LanceLease:
             return row
 
     def renew(self) -> None:
-        """Keep the lease."""
-        if not self._update(f"token = '{self._token}'", expires=time.time() + LEASE_SECONDS):
-            raise IndexBusy(
-                f"Index {self._index!r}: {self._row()['holder']!r} has taken over; this run stops"
-            )
+        """Look at the lease, and write it anew when a third of its time has passed: each write is a file for ever."""
+        row = self._row()
+        if row["token"] != self._token:
+            raise self._taken_over(row)
+        if row["expires"] - time.time() < LEASE_SECONDS * 2 / 3:
+            self._keep()
 
     def writing(self) -> None:
         """Mark the index as unclean."""
-        if not self._update(f"token = '{self._token}'", clean=False, expires=time.time() + LEASE_SECONDS):
-            raise IndexBusy(
-                f"Index {self._index!r}: {self._row()['holder']!r} has taken over; this run stops"
-            )
+        self._keep(clean=False)
+
+    def _keep(self, **values: Any) -> None:
+        if not self._update(f"token = '{self._token}'", expires=time.time() + LEASE_SECONDS, **values):
+            raise self._taken_over(self._row())
+
+    def _taken_over(self, row: Mapping[str, Any]) -> IndexBusy:
+        return IndexBusy(f"Index {self._index!r}: {row['holder']!r} has taken over; this run stops")
 
     def release(self, *, clean: bool) -> None:
         """Let others in; a lease that was taken over stays with its new holder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.errors import ConnectionIncomplete, InvalidArgument, StorageUnwritable
+from airflow_provider_mlops.vector.stores import lance_lease
 from airflow_provider_mlops.vector.stores import open_store as open_any
-from airflow_provider_mlops.vector.stores.base import Store
+from airflow_provider_mlops.vector.stores.base import LEASE_SECONDS, Store
 from tests.unit.vector.store_contract import LAYOUT, V1, OpenStore, StoreContract, row
 
 pytest.importorskip("lancedb")
@@ -84,3 +86,27 @@ def test_unwritable_folder_is_named(tmp_path: Path) -> None:
         ) as store,
     ):
         store.begin(V1, LAYOUT, None)
+
+
+def test_lease_that_is_kept_for_long_is_written_seldom_but_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import lancedb
+
+    def commits() -> int:
+        return int(lancedb.connect(str(tmp_path)).open_table("Docs_lease").version)
+
+    with (
+        open_any("lancedb", "Docs", conn_id=None, uri=str(tmp_path), connections=no_connection) as store,
+        store.lease("run-a") as lease,
+    ):
+        before = commits()
+        for _ in range(20):
+            lease.renew()
+        assert commits() == before
+        later = time.time() + LEASE_SECONDS / 2
+        monkeypatch.setattr(lance_lease.time, "time", lambda: later)
+        lease.renew()
+        assert commits() == before + 1
+        lease.renew()
+        assert commits() == before + 1
