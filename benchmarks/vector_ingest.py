@@ -34,7 +34,7 @@ PROVIDER = "apache-airflow-providers-weaviate==3.5.1"
 DIMENSION = 384
 BATCH = 2000
 TEXT = "A sentence of some thirty characters, written ten times. " * 5
-PROPERTIES = {"section": "keyword", "year": "int"}
+PROPERTIES = {"section": "keyword"}
 COLLECTION = "Bench"
 MODES = ("insert_many", "fixed_size", "dynamic", "stream")
 
@@ -59,7 +59,7 @@ def our_rows(first: int, count: int) -> list[Any]:
     from airflow_provider_mlops.vector.stores.base import Row
 
     return [
-        Row(chunk_id(n), f"doc{n}", 0, f"{n:032x}", TEXT, {"section": "guide", "year": 2000 + n % 30}, vector)
+        Row(chunk_id(n), f"doc{n}", 0, f"{n:032x}", TEXT, {"section": "guide"}, vector)
         for n, vector in enumerate(vectors(count, first), start=first)
     ]
 
@@ -67,7 +67,7 @@ def our_rows(first: int, count: int) -> list[Any]:
 def properties(number: int) -> dict[str, Any]:
     return {
         "doc": f"doc{number}", "ordinal": 0, "digest": f"{number:032x}", "text": TEXT,
-        "section": "guide", "year": 2000 + number % 30,
+        "section": "guide",
     }  # fmt: skip
 
 
@@ -261,7 +261,6 @@ def write_parquet(folder: Path, count: int) -> None:
             "id": [f"doc{n}" for n in numbers],
             "text": [f"{n} {TEXT}" for n in numbers],
             "section": ["guide"] * len(numbers),
-            "year": [2000 + n % 30 for n in numbers],
             "vector": pa.FixedSizeListArray.from_arrays(flat, DIMENSION),
         }
         parquet.write_table(pa.table(columns), folder / f"part-{part:04}.parquet")
@@ -314,7 +313,7 @@ def real_server() -> Iterator[dict[str, int] | None]:
 def fresh_collection(ports: dict[str, int]) -> None:
     """An empty collection, with the settings of our indexes."""
     from airflow_provider_mlops.vector.stores.base import Layout
-    from airflow_provider_mlops.vector.stores.weaviate import collection_settings
+    from airflow_provider_mlops.vector.stores.weaviate_layout import collection_settings
 
     with client(**ports) as connected:
         connected.collections.delete(COLLECTION)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.stores.base import Row, Written
 
 if TYPE_CHECKING:
@@ -62,29 +63,28 @@ def upsert(client: WeaviateClient, collection: str, rows: Sequence[Row]) -> Writ
     return written
 
 
-def _requests(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def _requests(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     # Apart, because not every module of the server can take objects with and without vectors in one request.
-    yield from _parts([row for row in rows if row.vector.size])
-    yield from _parts([row for row in rows if not row.vector.size])
+    for alike in (
+        [row for row in rows if row.vector.size],
+        [row for row in rows if not row.vector.size],
+    ):
+        for part in batches(alike, OBJECTS_PER_REQUEST):
+            yield from _fitting(part)
 
 
-def _parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    part: list[Row] = []
-    size = 0
-    for row in rows:
-        weight = (
-            row.vector.nbytes
-            + 4 * len(row.text)
-            + 200
-            + sum(len(str(value)) for value in row.properties.values())
-        )
-        if part and (len(part) == OBJECTS_PER_REQUEST or size + weight > BYTES_PER_REQUEST):
-            yield part
-            part, size = [], 0
-        part.append(row)
-        size += weight
-    if part:
+def _fitting(part: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Halves of it, until each makes a request that is not too long, or is a single object."""
+    size = sum([row.vector.nbytes + 4 * len(row.text) + 200 for row in part])
+    size += 4 * sum(
+        [len(value) for row in part for value in row.properties.values() if isinstance(value, str)]
+    )
+    if size <= BYTES_PER_REQUEST or len(part) == 1:
         yield part
+        return
+    middle = len(part) // 2
+    yield from _fitting(part[:middle])
+    yield from _fitting(part[middle:])
 
 
 def _send(client: WeaviateClient, collection: str, rows: Sequence[Row]) -> dict[int, str] | None:
@@ -106,26 +106,24 @@ def _request(collection: str, rows: Sequence[Row]) -> Any:
     from weaviate.proto.v1 import base_pb2, batch_pb2
 
     request = batch_pb2.BatchObjectsRequest()
+    add, single = request.objects.add, base_pb2.Vectors.VECTOR_TYPE_SINGLE_FP32
     for row in rows:
-        item = request.objects.add(collection=collection, uuid=row.id)
+        item = add(collection=collection, uuid=row.id)
         values = item.properties.non_ref_properties.fields
         values["doc"].string_value = row.doc
         values["ordinal"].number_value = row.ordinal
         values["digest"].string_value = row.digest
         values["text"].string_value = row.text
         for name, value in row.properties.items():
-            if isinstance(value, bool):
-                values[name].bool_value = value
-            elif isinstance(value, str):
+            if isinstance(value, str):
                 values[name].string_value = value
+            elif isinstance(value, bool):
+                values[name].bool_value = value
             elif value is not None:
                 values[name].number_value = value
         if row.vector.size:
-            item.vectors.add(
-                name=VECTOR_NAME,
-                vector_bytes=row.vector.astype("<f4", copy=False).tobytes(),
-                type=base_pb2.Vectors.VECTOR_TYPE_SINGLE_FP32,
-            )
+            vector = row.vector.astype("<f4", copy=False).tobytes()
+            item.vectors.add(name=VECTOR_NAME, vector_bytes=vector, type=single)
     return request
 
 
