@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_mlops.vector import HashEmbedder, VectorIndex
-from tests.unit.vector.indexing_contract import IndexingContract, documents
+from tests.unit.vector.indexing_contract import IndexingContract, Watched, documents
 
 pytest.importorskip("lancedb")
 
@@ -39,3 +40,19 @@ class TestIndexingOnLance(IndexingContract):
             timeout=60,
         )
         assert (done.stdout.split(), done.stderr) == (["doc33", "doc34"], "")
+
+    def test_chunks_that_two_writers_left_twice_are_there_once_in_the_end(self, index: VectorIndex) -> None:
+        with pytest.raises(ConnectionError):
+            self.run(documents(), index=replace(index, embedder=Watched(fail_after=40)))
+        with self.opened() as store:
+            build = store.resume(store.versions()[0].name)
+            rows = list(build.rows([chunk for chunk, _, _ in build.scan()]).values())
+            # A run whose lease was taken over, and that did not notice in time, appends once more.
+            build.upsert(rows, lacking=True)
+            assert build.count() == 64
+        self.run(documents())
+        with self.opened() as store:
+            live = store.live()
+            assert live is not None
+            assert store.read(live.name).count() == 60
+        assert self.live() == {doc["id"]: doc["text"] for doc in documents()}
