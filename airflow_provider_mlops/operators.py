@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from airflow_provider_mlops.oci.operators import ImageTagOperator as ImageTagOperator
     from airflow_provider_mlops.release.operators import ReleaseOperator as ReleaseOperator
     from airflow_provider_mlops.release.operators import RollbackOperator as RollbackOperator
-    from airflow_provider_mlops.vector.operators import VectorIndexOperator as VectorIndexOperator
+    from airflow_provider_mlops.vector.operators.index import VectorIndexOperator as VectorIndexOperator
+    from airflow_provider_mlops.vector.operators.maintenance import (
+        VectorIndexMaintenanceOperator as VectorIndexMaintenanceOperator,
+    )
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -30,6 +33,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "ImageTagOperator": "oci.operators",
         "ReleaseOperator": "release.operators",
         "RollbackOperator": "release.operators",
-        "VectorIndexOperator": "vector.operators",
+        "VectorIndexMaintenanceOperator": "vector.operators.maintenance",
+        "VectorIndexOperator": "vector.operators.index",
     },
 )

@@ -152,6 +152,29 @@ class VectorIndexPayload(Payload):
     gate: dict[str, Any] | None
 
 
+class VectorMaintenancePayload(Payload):
+    """``kind="vector.maintenance"``: what an audit, a rollback or a garbage collection found and did.
+
+    ``version`` is the version that was looked at; for a rollback the one that is live now, for a garbage collection the
+    one that was live all the time. ``previous_version`` was live when the task began. ``audit`` has the figures, with
+    ``problems``, one line each; ``damaged`` says whether there are any. ``dropped`` names the versions that are gone,
+    or would be, with ``dry_run``.
+    """
+
+    index: str
+    backend: str
+    conn_id: str | None
+    uri: str | None
+    action: Literal["audit", "rollback", "collect_garbage"]
+    version: str | None
+    physical: str | None
+    previous_version: str | None
+    damaged: bool
+    audit: dict[str, Any] | None
+    dropped: list[str]
+    dry_run: bool
+
+
 class PodPayload(JobPayload):
     """``kind="pod"``: a finished training pod; ``result`` is what the container wrote as its result."""
 

@@ -120,6 +120,15 @@ class ChunksUnfindable(TemporaryError):
     remedy = "Look at the server's log for index corruption; run again with mode='rebuild'."
 
 
+class IndexDamaged(PermanentError):
+    """A version does not hold what it should, or holds it where searches do not find it.
+
+    Fields: ``report`` (the figures of the audit).
+    """
+
+    remedy = "Run VectorIndexOperator with mode='rebuild', or roll back; on_damage='heal' repairs chunks that are only not found."
+
+
 class VersionIncomplete(PermanentError):
     """The version that was to go live was never finished, or was rejected by its gate."""
 

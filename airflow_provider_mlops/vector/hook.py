@@ -19,6 +19,13 @@ from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores.base import Hit
 
 
+def placed(index: VectorIndex) -> VectorIndex:
+    """The index with the place of its store filled in, for those who need no embedder; see :func:`located`."""
+    if index.backend == "lancedb" and not index.uri and not index.conn_id:
+        return replace(index, uri=artifacts("vector"))
+    return index
+
+
 def located(index: VectorIndex) -> VectorIndex:
     """The index with its places filled in: a LanceDB index with neither ``uri`` nor ``conn_id`` lies in the
     folder ``vector`` below ``[mlops] artifacts``; the embedder's model lies on this disk; an embedder that asks
@@ -29,8 +36,7 @@ def located(index: VectorIndex) -> VectorIndex:
     :raises EmbedderModelMissing, RemoteUnavailable, StorageUnwritable: the model cannot be fetched.
     :raises ConnectionMissing, ConnectionIncomplete: the embedder's connection is not there, or no use.
     """
-    if index.backend == "lancedb" and not index.uri and not index.conn_id:
-        index = replace(index, uri=artifacts("vector"))
+    index = placed(index)
     return replace(index, embedder=connected(_with_local_model(index.embedder), connection_info))
 
 

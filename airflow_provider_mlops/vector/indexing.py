@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector.chunking import WholeText
@@ -17,7 +17,15 @@ from airflow_provider_mlops.vector.gate import Gate, GateReport, GoldenQuery, ju
 from airflow_provider_mlops.vector.ledger import Holding, Ledger
 from airflow_provider_mlops.vector.sources import Source
 from airflow_provider_mlops.vector.spec import VectorIndex
-from airflow_provider_mlops.vector.stores.base import Build, Lease, Snapshot, Store, Version, version_name
+from airflow_provider_mlops.vector.stores.base import (
+    Build,
+    Lease,
+    Snapshot,
+    Store,
+    Version,
+    renewing,
+    version_name,
+)
 from airflow_provider_mlops.vector.survey import OnBad, Survey, planned_chunks, survey, wanted_chunks
 from airflow_provider_mlops.vector.sync import write
 from airflow_provider_mlops.vector.sync_plan import (
@@ -36,12 +44,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Mode = Literal["auto", "sync", "rebuild"]
 # With several chunks per document, that many hits are asked for to see k documents.
 _HITS_PER_DOCUMENT = 5
-# Seconds of scanning, even from a slow store.
-_CHUNKS_PER_RENEWAL = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,7 @@ class _Run:
         return self._finish(build.version, live, "synced" if start else "built", plan, healed, report)
 
     def _hold(self, snapshot: Snapshot) -> Holding:
-        return self.ledger.hold(_renewing(snapshot.scan(), self.lease))
+        return self.ledger.hold(renewing(snapshot.scan(), self.lease))
 
     def _checked(self, version: Version) -> Holding:
         """What a finished version holds, after the fuse was asked about the documents that would go."""
@@ -199,7 +204,7 @@ class _Run:
         if not self.maker.budget.limited:
             return
         done = self._hold(self.store.resume(attempt.name)) if attempt else None
-        chunks = _renewing(wanted_chunks(self.index, self.source, self.ledger), self.lease)
+        chunks = renewing(wanted_chunks(self.index, self.source, self.ledger), self.lease)
         estimate = self.maker.estimate(chunk for chunk in chunks if done is None or chunk.id not in done)
         if done:
             done.close()
@@ -321,11 +326,3 @@ class _Run:
             healed=healed,
             gate=report,
         )
-
-
-def _renewing(items: Iterator[T], lease: Lease) -> Iterator[T]:
-    """The items, with the lease kept while they come."""
-    for number, item in enumerate(items, start=1):
-        yield item
-        if not number % _CHUNKS_PER_RENEWAL:
-            lease.renew()

@@ -208,6 +208,17 @@ class Holding:
         """Ids that the version holds and the source lacks, in order."""
         yield from self._ids(f"NOT EXISTS (SELECT 1 FROM wanted WHERE wanted.id = {self.table}.id)")
 
+    def sample(self, documents: int | None) -> Iterator[tuple[str, str]]:
+        """Chunks of documents that are picked at random, or of all, as (id, document key), document by document."""
+        picked = (
+            ""
+            if documents is None
+            else f"WHERE doc IN (SELECT doc FROM (SELECT DISTINCT doc FROM {self.table}) "
+            f"ORDER BY random() LIMIT {int(documents)})"
+        )
+        with _translated():
+            yield from self._db.execute(f"SELECT id, doc FROM {self.table} {picked} ORDER BY doc")
+
     def _ids(self, condition: str) -> Iterator[str]:
         with _translated():
             for (chunk,) in self._db.execute(f"SELECT id FROM {self.table} WHERE {condition} ORDER BY id"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from airflow_provider_mlops.vector.errors import TooManyBadRecords, TooManyDeletes
@@ -113,6 +113,32 @@ def superfluous(
         elif version.number < current.number and version.name not in stays:
             gone.append(version)
     return gone
+
+
+def garbage(versions: Sequence[Version], live: Version | None, pinned: Set[str], keep: int) -> list[Version]:
+    """What nobody needs: finished versions beyond the newest ``keep``, and attempts older than the newest of them.
+
+    The live version always stays, and what others point to. So does an attempt that is newer than everything
+    finished: the next run goes on with it, or somebody looks at why it was rejected.
+
+    :param versions: all versions, newest first.
+    :param pinned: names of versions that others point to.
+    """
+    newest = next((version for version in versions if version.state == "built"), None)
+    if newest is None:
+        return []
+    return [old for old in superfluous(versions, live, newest, keep) if old.name not in pinned]
+
+
+def version_before(versions: Sequence[Version], live: Version | None) -> Version | None:
+    """The newest finished version that is older than the live one.
+
+    :param versions: all versions, newest first.
+    """
+    older = (
+        version for version in versions if version.state == "built" and live and version.number < live.number
+    )
+    return next(older, None)
 
 
 def next_number(versions: Sequence[Version]) -> int:

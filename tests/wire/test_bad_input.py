@@ -28,12 +28,13 @@ from airflow_provider_mlops.operators import (
     ImageTagOperator,
     ReleaseOperator,
     RollbackOperator,
+    VectorIndexMaintenanceOperator,
     VectorIndexOperator,
 )
 from airflow_provider_mlops.release.errors import NoPreviousRelease, ReleaseNotFound
 from airflow_provider_mlops.testing.gitlab import GitlabStandIn, Scenario
 from airflow_provider_mlops.vector import HashEmbedder, OnnxEmbedder, VectorIndex
-from airflow_provider_mlops.vector.errors import EmbedderModelMissing
+from airflow_provider_mlops.vector.errors import EmbedderModelMissing, VersionMissing
 from tests.unit.oci.store_contract import put_image
 
 
@@ -114,6 +115,11 @@ def index(source: str, **arguments: Any) -> BaseOperator:
     return VectorIndexOperator(
         task_id="t", index=VectorIndex("Docs", embedder=HashEmbedder(64), **arguments), source=source
     )
+
+
+def care(**arguments: Any) -> BaseOperator:
+    action = arguments.pop("action")
+    return VectorIndexMaintenanceOperator(task_id="t", index=VectorIndex("Docs", **arguments), action=action)
 
 
 def release(parts: dict[str, Any], **arguments: Any) -> BaseOperator:
@@ -299,6 +305,21 @@ TABLE: dict[str, tuple[Callable[[Place], BaseOperator], type[errors.MlopsError],
         lambda place: index(str(place.folder / "none-*.jsonl")),
         errors.SourceEmpty,
         "none-*.jsonl",
+    ),
+    "index maintenance, missing connection": (
+        lambda place: care(action="audit", conn_id="weaviate_none", backend="weaviate"),
+        errors.ConnectionMissing,
+        "weaviate_none",
+    ),
+    "index maintenance, unwritable folder": (
+        lambda place: care(action="collect_garbage", uri=str(place.nowhere)),
+        errors.StorageUnwritable,
+        "file/below",
+    ),
+    "index maintenance, nothing to go back to": (
+        lambda place: care(action="rollback", uri=str(place.folder / "lance")),
+        VersionMissing,
+        "never built",
     ),
     "release, missing connection": (
         lambda place: release(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from airflow_provider_mlops.errors import MlopsError
 
@@ -25,6 +25,9 @@ Scalar = str | int | float | bool | None
 State = Literal["building", "built", "rejected"]
 #: Seconds after which a lease that was not renewed may be taken over by another run.
 LEASE_SECONDS = 600.0
+# Seconds of scanning, even from a slow store.
+_ITEMS_PER_RENEWAL = 100_000
+T = TypeVar("T")
 _VERSION = re.compile(r"v([0-9]+)_([0-9a-f]{8})")
 
 
@@ -147,6 +150,15 @@ class Snapshot(Protocol):
         :raises InvalidArgument: this version keeps no full-text index.
         """
 
+    def unfindable(self, ids: Sequence[str]) -> list[str]:
+        """Those of the ids that are not found by their own vector."""
+
+    def layout_problems(self, layout: Layout | None) -> list[str]:
+        """What is wrong with columns, tokenization or metric, one line each.
+
+        :param layout: what the version should have; without it only the fixed columns are looked at.
+        """
+
 
 class Build(Snapshot, Protocol):
     """Writing one version. Whoever holds the lease is the only writer."""
@@ -166,9 +178,6 @@ class Build(Snapshot, Protocol):
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete by id; ids that are not there are no error. Returns when all are gone."""
-
-    def unfindable(self, ids: Sequence[str]) -> list[str]:
-        """Those of the ids that are not found by their own vector."""
 
     def settle(self) -> None:
         """Complete what searches use, once all is written; returns when they see everything."""
@@ -203,7 +212,7 @@ class Releasable(Protocol):
     def release(self, *, clean: bool) -> None:
         """Let others in.
 
-        :param clean: the run ended well.
+        :param clean: the run ended well; what it wrote is whole. One that wrote nothing changes nothing about that.
         """
 
 
@@ -213,6 +222,14 @@ def release_after(error: BaseException, lease: Releasable) -> None:
         lease.release(clean=False)
     except MlopsError as another:
         error.add_note(f"The lease could not be given back either, and ends by itself: {another}")
+
+
+def renewing(items: Iterator[T], lease: Lease) -> Iterator[T]:
+    """The items, with the lease kept while they come."""
+    for number, item in enumerate(items, start=1):
+        yield item
+        if not number % _ITEMS_PER_RENEWAL:
+            lease.renew()
 
 
 class Store(Protocol):
@@ -246,6 +263,9 @@ class Store(Protocol):
         :raises VersionIncomplete: it is not finished.
         :raises ActivationFailed: the store did not do it.
         """
+
+    def pinned(self) -> set[str]:
+        """Names of versions that somebody else's alias or tag points to."""
 
     def drop(self, version: str) -> None:
         """Forget a version. The live one is refused by the store's caller."""

@@ -25,16 +25,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from airflow_provider_mlops.connection import ConnectionInfo
-from airflow_provider_mlops.errors import (
-    ConnectionIncomplete,
-    ExtraMissing,
-    InvalidArgument,
-)
-from airflow_provider_mlops.vector.errors import (
-    ActivationFailed,
-    VersionIncomplete,
-    VersionMissing,
-)
+from airflow_provider_mlops.errors import ConnectionIncomplete, ExtraMissing, InvalidArgument
+from airflow_provider_mlops.vector.errors import ActivationFailed, VersionIncomplete, VersionMissing
 from airflow_provider_mlops.vector.stores.base import (
     Hit,
     Layout,
@@ -52,17 +44,16 @@ from airflow_provider_mlops.vector.stores.lance_rows import (
     arrow_schema,
     arrow_table,
     id_conditions,
+    layout_problems,
     table_meta,
     to_hit,
 )
-from airflow_provider_mlops.vector.stores.lance_rules import dropped_tag
+from airflow_provider_mlops.vector.stores.lance_rules import LIVE, REJECTED, dropped_tag, is_own_tag
 from airflow_provider_mlops.vector.stores.lance_upkeep import upkeep
 
 if TYPE_CHECKING:
     import numpy as np
 
-LIVE = "live"
-_REJECTED = "rejected_"
 _QUERIES_PER_SCAN = 100
 
 
@@ -198,6 +189,15 @@ class LanceSnapshot:
             query = self._table.search(text, query_type="fts", fts_columns="text")
             return [to_hit(row) for row in query.select([*self._columns(), "_score"]).limit(k).to_list()]
 
+    def unfindable(self, ids: Sequence[str]) -> list[str]:
+        """Chunks that cannot be read back: without an approximate index, what is stored is found."""
+        stored = self.rows(ids)
+        return [chunk for chunk in ids if chunk not in stored]
+
+    def layout_problems(self, layout: Layout | None) -> list[str]:
+        """Compare the table's schema with the one that the layout would get."""
+        return layout_problems(self._table.schema, layout)
+
     def _columns(self) -> list[str]:
         return [name for name in self._table.schema.names if name != "vector"]
 
@@ -230,11 +230,6 @@ class LanceBuild(LanceSnapshot):
             with translated(self._index):
                 self._table.delete(condition)
 
-    def unfindable(self, ids: Sequence[str]) -> list[str]:
-        """Chunks that cannot be read back: without an approximate index, what is stored is found."""
-        stored = self.rows(ids)
-        return [chunk for chunk in ids if chunk not in stored]
-
     def settle(self) -> None:
         """Indexes, compaction, and cleaning up; see :func:`~.lance_upkeep.upkeep`."""
         with translated(self._index):
@@ -248,7 +243,7 @@ class LanceBuild(LanceSnapshot):
     def reject(self) -> None:
         """Tag the head as rejected."""
         with translated(self._index):
-            self._table.tags.create(_REJECTED + self.version.name, self._table.version)
+            self._table.tags.create(REJECTED + self.version.name, self._table.version)
 
 
 class LanceStore:
@@ -285,7 +280,7 @@ class LanceStore:
             return []
         tags = self._tags(table)
         states: dict[str, State] = {name: "built" for name in tags if is_version_name(name)}
-        rejected = (name.removeprefix(_REJECTED) for name in tags if name.startswith(_REJECTED))
+        rejected = (name.removeprefix(REJECTED) for name in tags if name.startswith(REJECTED))
         states.update((name, "rejected") for name in rejected)
         found = [Version(name, self._index, state) for name, state in states.items()]
         if table.version not in tags.values():
@@ -306,7 +301,7 @@ class LanceStore:
     def _checked_out(self, version: str) -> Any:
         table = self._table(self._index)
         tags = self._tags(table) if table is not None else {}
-        tag = next((tag for tag in (version, _REJECTED + version) if tag in tags), None)
+        tag = next((tag for tag in (version, REJECTED + version) if tag in tags), None)
         if table is None or tag is None:
             raise self._missing(version)
         with translated(self._index):
@@ -353,7 +348,7 @@ class LanceStore:
             table = self._checked_out(version)
             self._restore(table)
             with translated(self._index):
-                table.tags.delete(_REJECTED + version)
+                table.tags.delete(REJECTED + version)
         else:
             table = self._table(self._index)
         return LanceBuild(table, self._index, Version(version, self._index, "building"))
@@ -374,11 +369,18 @@ class LanceStore:
                 raise ActivationFailed(f"Index {self._index!r}: the tag {LIVE!r} did not move to {version}")
         return before.name if before else None
 
+    def pinned(self) -> set[str]:
+        """Versions whose commit has a tag that is none of ours."""
+        table = self._table(self._index)
+        tags = self._tags(table) if table is not None else {}
+        foreign = {commit for tag, commit in tags.items() if not is_own_tag(tag)}
+        return {tag for tag, commit in tags.items() if is_version_name(tag) and commit in foreign}
+
     def drop(self, version: str) -> None:
         """Rename the version's tag; later builds clean up what was dropped long enough ago for its readers."""
         table = self._table(self._index)
         tags = self._tags(table) if table is not None else {}
-        for tag in (version, _REJECTED + version):
+        for tag in (version, REJECTED + version):
             if table is not None and tag in tags:
                 with translated(self._index):
                     table.tags.create(dropped_tag(version, time.time()), tags[tag])

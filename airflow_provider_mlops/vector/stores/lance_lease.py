@@ -45,6 +45,7 @@ class LanceLease:
         self._table = table
         self._index = index
         self._token = uuid.uuid4().hex
+        self._wrote = False
         now = time.time()
         taken = self._update(
             f"expires < {now} OR holder = {quoted(holder)}",
@@ -88,6 +89,7 @@ class LanceLease:
     def writing(self) -> None:
         """Mark the index as unclean."""
         self._keep(clean=False)
+        self._wrote = True
 
     def _keep(self, **values: Any) -> None:
         if not self._update(f"token = '{self._token}'", expires=time.time() + LEASE_SECONDS, **values):
@@ -98,4 +100,5 @@ class LanceLease:
 
     def release(self, *, clean: bool) -> None:
         """Let others in; a lease that was taken over stays with its new holder."""
-        self._update(f"token = '{self._token}'", holder="", expires=0.0, **({"clean": True} if clean else {}))
+        values = {"clean": True} if clean and self._wrote else {}
+        self._update(f"token = '{self._token}'", holder="", expires=0.0, **values)

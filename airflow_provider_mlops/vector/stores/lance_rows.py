@@ -50,6 +50,27 @@ def arrow_schema(layout: Layout, fingerprint8: str) -> Any:
     )
 
 
+def layout_problems(schema: Any, layout: Layout | None) -> list[str]:
+    """Columns that are missing or of another type, and another metric; see :class:`.base.Snapshot`.
+
+    :param schema: of the table.
+    :param layout: what it should have; without it only the fixed columns are looked at.
+    """
+    wanted = arrow_schema(layout or Layout(1, "cosine", {}, False), "")
+    types = {field.name: field.type for field in schema}
+    problems = []
+    for field in wanted:
+        found = types.get(field.name)
+        if found is None:
+            problems.append(f"column {field.name!r} is missing")
+        elif found != field.type and (layout or field.name != "vector"):
+            problems.append(f"column {field.name!r} is {found}, not {field.type}")
+    metric = json.loads((schema.metadata or {}).get(META, b"{}")).get("metric")
+    if layout and metric != layout.metric:
+        problems.append(f"the metric is {metric}, not {layout.metric}")
+    return problems
+
+
 def arrow_table(rows: Sequence[Row], schema: Any) -> Any:
     """Rows as an Arrow table."""
     import numpy as np

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from airflow_provider_mlops.vector.stores.base import is_version_name
+
 #: From so many rows on, vectors get an approximate index; below, comparing with all of them is fast and exact.
 ROWS_TO_INDEX = 50_000
 #: Seconds for which a dropped version can still be read by those who opened it.
 GRACE = 3600.0
 #: Least share of the true ten nearest that an approximate index has to find.
 MIN_RECALL = 0.95
+#: Tag that readers check out, and the start of those of rejected versions.
+LIVE = "live"
+REJECTED = "rejected_"
 _DROPPED = "dropped_"
 
 
@@ -29,6 +34,11 @@ def needs_vector_index(rows: int, indexed: int | None, unindexed: int) -> bool:
 def dropped_tag(version: str, now: float) -> str:
     """Tag that keeps a dropped version for its readers."""
     return f"{_DROPPED}{int(now)}_{version}"
+
+
+def is_own_tag(tag: str) -> bool:
+    """Whether this package made the tag; others' keep what they point to."""
+    return tag == LIVE or is_version_name(tag) or tag.startswith((REJECTED, _DROPPED))
 
 
 def expired_tags(tags: Iterable[str], now: float) -> list[str]:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlops.connection import ConnectionInfo
@@ -33,6 +32,7 @@ from airflow_provider_mlops.vector.stores.base import (
 )
 from airflow_provider_mlops.vector.stores.weaviate_batch import IN_FLIGHT, VECTOR_NAME
 from airflow_provider_mlops.vector.stores.weaviate_client import connect, translated
+from airflow_provider_mlops.vector.stores.weaviate_layout import collection_settings, layout_problems
 from airflow_provider_mlops.vector.stores.weaviate_registry import Registry
 
 if TYPE_CHECKING:
@@ -144,6 +144,31 @@ class WeaviateSnapshot:
             )
         return [_hit(item) for item in answer.objects]
 
+    def unfindable(self, ids: Sequence[str]) -> list[str]:
+        """Chunks that the vector index does not know, whatever the store says."""
+        with (
+            ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-check") as threads,
+            self._translated(),
+        ):
+            found = list(threads.map(self._finds, ids))
+        return [chunk for chunk, there in zip(ids, found, strict=True) if not there]
+
+    def _finds(self, chunk: str) -> bool:
+        for limit in _NEIGHBOURS:
+            near = weaviate_batch.neighbours(self._client, self._physical, chunk, limit)
+            if chunk in near:
+                return True
+            distances = list(near.values())
+            if not distances or distances[-1] - distances[0] > _TIE:
+                return False
+        # As many equal vectors that crowd each other out: there is no telling, and nothing to gain.
+        return True
+
+    def layout_problems(self, layout: Layout | None) -> list[str]:
+        """Compare the collection's settings with those that the layout would get."""
+        with self._translated():
+            return layout_problems(self._collection.config.get(), layout)
+
 
 class WeaviateBuild(WeaviateSnapshot):
     """One collection, for writing. See :class:`~airflow_provider_mlops.vector.stores.base.Build`."""
@@ -173,26 +198,6 @@ class WeaviateBuild(WeaviateSnapshot):
                         raise WritesUnconfirmed(
                             f"Collection {self._physical!r}: none of {answer.matches} objects could be deleted"
                         )
-
-    def unfindable(self, ids: Sequence[str]) -> list[str]:
-        """Chunks that the vector index does not know, whatever the store says."""
-        with (
-            ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-check") as threads,
-            self._translated(),
-        ):
-            found = list(threads.map(self._finds, ids))
-        return [chunk for chunk, there in zip(ids, found, strict=True) if not there]
-
-    def _finds(self, chunk: str) -> bool:
-        for limit in _NEIGHBOURS:
-            near = weaviate_batch.neighbours(self._client, self._physical, chunk, limit)
-            if chunk in near:
-                return True
-            distances = list(near.values())
-            if not distances or distances[-1] - distances[0] > _TIE:
-                return False
-        # As many equal vectors that crowd each other out: there is no telling, and nothing to gain.
-        return True
 
     def settle(self) -> None:
         """Wait until the index queue is empty."""
@@ -322,6 +327,17 @@ class WeaviateStore:
                 )
         return before.name if before else None
 
+    def pinned(self) -> set[str]:
+        """Versions whose collection is the target of another alias."""
+        with self._translated():
+            aliases = self._client.alias.list_all()
+        own = f"{self._index}_"
+        return {
+            alias.collection.removeprefix(own)
+            for name, alias in aliases.items()
+            if name != self._index and alias.collection.startswith(own)
+        }
+
     def drop(self, version: str) -> None:
         """Delete the version's collection, then what is noted about it."""
         with self._translated():
@@ -335,58 +351,6 @@ class WeaviateStore:
     def close(self) -> None:
         """Close the client."""
         self._client.close()
-
-
-def collection_settings(layout: Layout) -> dict[str, Any]:
-    """Arguments of a new collection. Everything is said, because servers may have other defaults."""
-    from weaviate.classes.config import Configure, DataType, Property, Tokenization, VectorDistances
-
-    def exact(name: str, *, filterable: bool = True) -> Any:
-        # With the default tokenization "a/b" equals "a-b", and deleting one key deletes its neighbours.
-        return Property(
-            name=name,
-            data_type=DataType.TEXT,
-            tokenization=Tokenization.FIELD,
-            index_searchable=False,
-            index_filterable=filterable,
-        )
-
-    def words(name: str) -> Any:
-        return Property(
-            name=name, data_type=DataType.TEXT, tokenization=Tokenization.WORD, index_searchable=True
-        )
-
-    plain = {"int": DataType.INT, "number": DataType.NUMBER, "bool": DataType.BOOL}
-    own = {"text": words, "keyword": exact}
-    metrics = {"cosine": VectorDistances.COSINE, "dot": VectorDistances.DOT, "l2": VectorDistances.L2_SQUARED}
-    vectors: Any = Configure.Vectors.self_provided
-    if layout.vectorizer is not None:
-        module, settings = layout.vectorizer
-        vectors = partial(
-            Configure.Vectors.custom,
-            module_name=module,
-            # Without this the name of the version would be a part of every text.
-            module_config={"vectorizeClassName": False, **settings},
-            source_properties=["text"],
-        )
-    return {
-        "properties": [
-            exact("doc"),
-            Property(name="ordinal", data_type=DataType.INT),
-            exact("digest", filterable=False),
-            words("text"),
-            *(
-                own[kind](name) if kind in own else Property(name=name, data_type=plain[kind])
-                for name, kind in layout.properties.items()
-            ),
-        ],
-        "vector_config": vectors(
-            name=VECTOR_NAME,
-            vector_index_config=Configure.VectorIndex.hnsw(distance_metric=metrics[layout.metric]),
-            # A quarter of the memory, faster to build, and the same recall after rescoring.
-            quantizer=Configure.VectorIndex.Quantizer.rq(bits=8),
-        ),
-    }
 
 
 def _hit(item: Any) -> Hit:

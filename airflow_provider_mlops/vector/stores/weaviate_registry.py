@@ -126,6 +126,7 @@ class WeaviateLease:
         self._holder = holder
         self._token = uuid.uuid4().hex
         self._expires = 0.0
+        self._wrote = False
         self._take()
         self._unclean = (registry.get("state") or {}).get("clean") is False
 
@@ -164,12 +165,13 @@ class WeaviateLease:
         """Mark the index as unclean."""
         self.renew()
         self._registry.put("state", {"clean": False})
+        self._wrote = True
 
     def release(self, *, clean: bool) -> None:
         """Let others in; a lease that was taken over stays with its new holder."""
         held = self._registry.get("lease")
         if held is None or held["token"] != self._token:
             return
-        if clean:
+        if clean and self._wrote:
             self._registry.put("state", {"clean": True})
         self._registry.delete("lease")

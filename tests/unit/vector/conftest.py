@@ -1,3 +1,7 @@
 import pytest
 
-pytest.register_assert_rewrite("tests.unit.vector.store_contract", "tests.unit.vector.indexing_contract")
+pytest.register_assert_rewrite(
+    "tests.unit.vector.store_contract",
+    "tests.unit.vector.indexing_contract",
+    "tests.unit.vector.maintenance_contract",
+)

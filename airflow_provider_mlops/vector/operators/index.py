@@ -11,8 +11,7 @@ from urllib.parse import unquote, urlsplit
 from airflow_provider_mlops.base.hook import connection_info
 from airflow_provider_mlops.base.operators import MlopsOperator, product_field
 from airflow_provider_mlops.compat import Context, ObjectStoragePath
-from airflow_provider_mlops.config import namespace
-from airflow_provider_mlops.errors import ExtraMissing, InvalidArgument, StorageUnwritable
+from airflow_provider_mlops.errors import InvalidArgument, StorageUnwritable
 from airflow_provider_mlops.payloads import SCHEMA, VectorIndexPayload
 from airflow_provider_mlops.vector.activate import KIND
 from airflow_provider_mlops.vector.budget import Budget
@@ -22,6 +21,7 @@ from airflow_provider_mlops.vector.errors import GoldenQueriesInvalid
 from airflow_provider_mlops.vector.gate import Gate, GoldenQuery, parse_golden
 from airflow_provider_mlops.vector.hook import database, located
 from airflow_provider_mlops.vector.indexing import Mode, Outcome, RunOptions, run
+from airflow_provider_mlops.vector.operators.common import check_numpy, lease_holder
 from airflow_provider_mlops.vector.sources import Files, Source, SqlRows, SqlSource, find_files
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores import open_store
@@ -114,10 +114,7 @@ class VectorIndexOperator(MlopsOperator):
             max_bad_fraction=self.max_bad_fraction,
             batch_size=self.batch_size,
         )
-        instance = context["ti"]
-        holder = "/".join(
-            map(str, (namespace(), instance.dag_id, instance.run_id, instance.task_id, instance.map_index))
-        )
+        holder = lease_holder(context)
         store = open_store(
             index.backend, index.name, conn_id=index.connection, uri=index.uri, connections=connection_info
         )
@@ -126,12 +123,7 @@ class VectorIndexOperator(MlopsOperator):
         return self._payload(index, outcome, maker, letters.used)
 
     def _check_arguments(self) -> None:
-        try:
-            import numpy  # noqa: F401
-        except ImportError as error:
-            raise ExtraMissing(
-                "Vector indexes need numpy", next_step="pip install 'airflow-provider-mlops[vector]'"
-            ) from error
+        check_numpy()
         problem = None
         if self.mode not in ("auto", "sync", "rebuild"):
             problem = f"mode is {self.mode!r}; there are auto, sync, rebuild"
