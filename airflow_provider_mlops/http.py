@@ -11,7 +11,7 @@ import logging
 import ssl
 import time
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_provider_mlops.errors import (
@@ -101,6 +101,14 @@ def retry_after(headers: Mapping[str, str]) -> timedelta | None:
     if seconds is None or seconds != seconds:
         return None
     return timedelta(seconds=min(max(seconds, 0.0), LONGEST_RETRY_AFTER.total_seconds()))
+
+
+def date_of(headers: Mapping[str, str]) -> datetime | None:
+    """The server's clock when it answered: header ``Date``, or ``None`` if it is missing or unreadable."""
+    try:
+        return email.utils.parsedate_to_datetime(headers.get("Date") or headers["date"]).astimezone(UTC)
+    except (KeyError, ValueError):
+        return None
 
 
 def status_error(

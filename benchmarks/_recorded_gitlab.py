@@ -16,6 +16,7 @@ import sys
 import time
 import urllib.request
 from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -144,6 +145,7 @@ class _Connection(asyncio.Protocol):
                 "HTTP/1.1 200 OK",
                 f"Content-Type: {'text/plain' if is_text else 'application/json'}",
                 f"Content-Length: {len(payload)}",
+                f"Date: {formatdate(usegmt=True)}",
                 *(f"{name}: {value}" for name, value in headers.items()),
             ]
             self._transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + payload)

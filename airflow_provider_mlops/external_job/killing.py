@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_mlops.connection import ConnectionInfo
+from airflow_provider_mlops.errors import MlopsError
 from airflow_provider_mlops.external_job.adapter import JobAdapter, JobHandle, JobSession
 from airflow_provider_mlops.external_job.attempt import Attempt
 from airflow_provider_mlops.external_job.decision import CLOCK_SKEW, unwanted_beside
@@ -34,12 +35,25 @@ async def cancel_unwanted(session: JobSession, attempt: Attempt, handle: JobHand
 
     The known job first: there may be no time for more. Then what else the remote lists of this slot: the
     task may have been ended between a submission and its answer, or while a duplicate still ran.
+
+    :raises MlopsError: the first refusal; the others were tried nevertheless.
     """
+    first: MlopsError | None = None
+
+    async def cancel(unwanted: JobHandle) -> None:
+        nonlocal first
+        try:
+            await session.cancel(unwanted)
+        except MlopsError as error:
+            first = first or error
+
     if handle is not None:
-        await session.cancel(handle)
+        await cancel(handle)
     found = await session.find(attempt.key, attempt.run_started - CLOCK_SKEW)
     for job in unwanted_beside(handle, attempt.key, found, attempt.try_number):
-        await session.cancel(job.handle)
+        await cancel(job.handle)
+    if first is not None:
+        raise first
 
 
 def cancel_now(live: Live, *, unwanted: bool) -> None:

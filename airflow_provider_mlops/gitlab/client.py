@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from airflow_provider_mlops.errors import RemoteObjectNotFound, RemoteUnavailabl
 from airflow_provider_mlops.gitlab.access import GitlabAccess, project_path
 from airflow_provider_mlops.gitlab.answers import answer_error, creation_error
 from airflow_provider_mlops.gitlab.entities import Entity
-from airflow_provider_mlops.http import async_client, redact
+from airflow_provider_mlops.http import async_client, date_of, redact
 
 if TYPE_CHECKING:
     import httpx
@@ -48,6 +49,8 @@ class GitlabClient:
         self._label = f"GitLab project {str(project)!r}"
         self._windows_supported: bool | None = None
         self._trigger_jobs = "trigger_jobs"
+        #: GitLab's clock at its last answer to a question, if it told.
+        self.told_time: datetime | None = None
 
     def elsewhere(self, project_id: int) -> GitlabClient:
         """A client for another project of the same server, which lives as long as this one."""
@@ -298,6 +301,7 @@ class GitlabClient:
             raise self._unreachable(self._what(path), error) from error
         if not response.is_success:
             self._refuse(response, path, self._text(response))
+        self.told_time = date_of(response.headers) or self.told_time
         return response
 
     async def _log_part(self, job_id: int, params: Mapping[str, str], skip: int, limit: int) -> bytes:

@@ -69,6 +69,7 @@ class PipelineWatch:
     async def _list_changes(self, wanted: Mapping[int, float]) -> None:
         if self._changed_until is None:
             self._changed_until = datetime.now(UTC)
+        asked = self._client.told_time
         after = self._changed_until - _OVERLAP
         unseen = [created for number, created in wanted.items() if created and number not in self._seen]
         if len(unseen) > _SINGLE_LOOKS:
@@ -80,6 +81,9 @@ class PipelineWatch:
                 self._changed_until = max(self._changed_until, updated)
             if row["id"] in wanted:
                 self._seen[row["id"]] = row
+        if asked is not None:
+            # Nothing older is news in the next round, also where nothing changes for long.
+            self._changed_until = max(self._changed_until, asked)
 
     async def _look_singly(self, wanted: Mapping[int, float]) -> set[int]:
         unseen = sorted(wanted.keys() - self._seen.keys())[:_SINGLE_LOOKS]

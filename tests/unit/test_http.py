@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 
 import pytest
@@ -16,7 +16,14 @@ from airflow_provider_mlops.errors import (
     RemoteUnavailable,
     RequestRefused,
 )
-from airflow_provider_mlops.http import LONGEST_RETRY_AFTER, _tls, redact, retry_after, status_error
+from airflow_provider_mlops.http import (
+    LONGEST_RETRY_AFTER,
+    _tls,
+    date_of,
+    redact,
+    retry_after,
+    status_error,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +51,20 @@ def test_a_date_and_a_unix_time_are_understood():
         wait = retry_after(headers)
         assert wait is not None
         assert 55 <= wait.total_seconds() <= 61
+
+
+@pytest.mark.parametrize(
+    ("headers", "clock"),
+    [
+        ({"Date": "Sun, 22 Nov 2026 04:05:06 GMT"}, datetime(2026, 11, 22, 4, 5, 6, tzinfo=UTC)),
+        ({"date": "Sun, 22 Nov 2026 05:05:06 +0100"}, datetime(2026, 11, 22, 4, 5, 6, tzinfo=UTC)),
+        ({"Date": "Sun, 99 Nov 2026 04:05:06 GMT"}, None),
+        ({"Date": "yesterday"}, None),
+        ({}, None),
+    ],
+)
+def test_the_clock_of_a_server(headers, clock):
+    assert date_of(headers) == clock
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,15 @@ def test_the_known_job_is_cancelled_where_the_search_fails(remote):
     assert remote.jobs[0].cancelled
 
 
+def test_a_job_that_cannot_be_cancelled_keeps_no_other_from_it(remote):
+    submit(remote, try_number=1)
+    known = submit(remote)
+    remote.errors = {"cancel": [RemoteUnavailable("503")]}
+    with pytest.raises(RemoteUnavailable):
+        kill(remote, known)
+    assert [job.number for job in remote.jobs if job.cancelled] == [1]
+
+
 def test_jobs_of_later_tries_other_epochs_and_other_tasks_go_on(remote):
     submit(remote, try_number=3)
     submit(remote, JobKey("n", "d", "r", "t", -1, epoch=5))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
 from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.external_job.adapter import JobHandle, JobState
+from airflow_provider_mlops.gitlab import pipeline_watch
 from airflow_provider_mlops.gitlab.entities import handle_of
 from airflow_provider_mlops.gitlab.pipeline import PipelineAdapter
 from airflow_provider_mlops.gitlab.request import PipelineRequest
@@ -45,6 +47,39 @@ def test_a_round_costs_two_requests_whatever_the_number(many):
             for _ in range(5):
                 await adapter.statuses(session, handles)
             assert len(gitlab.requests) - asked == 10
+            scenario.release("go")
+            for pipeline in pipelines:
+                await asyncio.to_thread(gitlab.wait, pipeline)
+            last = await adapter.statuses(session, handles)
+            assert {status.state for status in last.values()} == {JobState.SUCCEEDED}
+
+    asyncio.run(watch())
+
+
+def test_what_has_been_listed_for_a_minute_is_not_listed_again(many, monkeypatch):
+    gitlab, scenario, pipelines = many
+    monkeypatch.setattr(pipeline_watch, "_OVERLAP", timedelta(seconds=1))
+    adapter = PipelineAdapter("c", PipelineRequest("mlops/demo", "main"))
+    handles = [handle(pipeline) for pipeline in pipelines]
+    connections = {"c": ConnectionInfo("c", host=gitlab.url, password=gitlab.token)}
+
+    async def watch() -> None:
+        async with adapter.session(connections) as session:
+            listed = session.watch._client.pipelines
+            rows: list[int] = []
+
+            async def counted(**filters: str) -> list[dict[str, object]]:
+                found = await listed(**filters)
+                rows.append(len(found))
+                return found
+
+            session.watch._client.pipelines = counted
+            await adapter.statuses(session, handles)
+            assert rows == [30]
+            for _ in range(3):
+                await asyncio.sleep(1.5)
+                await adapter.statuses(session, handles)
+            assert rows[-1] == 0
             scenario.release("go")
             for pipeline in pipelines:
                 await asyncio.to_thread(gitlab.wait, pipeline)
