@@ -152,6 +152,43 @@ class VectorIndexPayload(Payload):
     gate: dict[str, Any] | None
 
 
+class VectorPlanPayload(Payload):
+    """``kind="vector.plan"``: what a run would do, from ``VectorIndexOperator(dry_run=True)``.
+
+    ``action`` and ``reason`` say what and why; ``in_place`` whether readers would see the differences come. ``version``
+    would be written (or is good as it is), and the counts compare with ``base_version``; without one everything is new.
+    ``tokens`` and ``cost`` are those of the ``to_embed`` texts, ``None`` where the embedder counts none or has no price.
+    ``refusals`` are the errors that would end the run before it writes anything: empty means go.
+    """
+
+    index: str
+    backend: str
+    conn_id: str | None
+    uri: str | None
+    action: Literal["built", "synced", "unchanged"]
+    reason: str
+    version: str
+    base_version: str | None
+    live_version: str | None
+    in_place: bool
+    fingerprint: str
+    documents: int
+    documents_new: int
+    documents_changed: int
+    documents_deleted: int
+    documents_unchanged: int
+    chunks: int
+    added: int
+    updated: int
+    deleted: int
+    unchanged: int
+    bad: int
+    to_embed: int
+    tokens: int | None
+    cost: float | None
+    refusals: list[str]
+
+
 class VectorMaintenancePayload(Payload):
     """``kind="vector.maintenance"``: what an audit, a rollback or a garbage collection found and did.
 

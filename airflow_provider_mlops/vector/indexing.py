@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector.chunking import WholeText
@@ -29,6 +29,8 @@ from airflow_provider_mlops.vector.stores.base import (
 from airflow_provider_mlops.vector.survey import OnBad, Survey, planned_chunks, survey, wanted_chunks
 from airflow_provider_mlops.vector.sync import write
 from airflow_provider_mlops.vector.sync_plan import (
+    Action,
+    Mode,
     SyncPlan,
     check_bad,
     check_deletes,
@@ -36,6 +38,7 @@ from airflow_provider_mlops.vector.sync_plan import (
     next_number,
     superfluous,
     unfinished,
+    written_in_place,
 )
 from airflow_provider_mlops.vector.verify import check_contents, heal
 
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Mode = Literal["auto", "sync", "rebuild"]
 # With several chunks per document, that many hits are asked for to see k documents.
 _HITS_PER_DOCUMENT = 5
 
@@ -77,7 +79,7 @@ class Outcome:
     version: Version
     previous: str | None
     active: bool
-    action: Literal["built", "synced", "unchanged"]
+    action: Action
     survey: Survey
     plan: SyncPlan
     healed: int
@@ -165,12 +167,12 @@ class _Run:
                 holding.close()
         if live and live not in bases:
             self._checked(live).close()
-        in_place = (
-            start is not None
-            and start == live
-            and self.store.shared_writes
-            and self.options.activate
-            and not self.options.gate
+        in_place = written_in_place(
+            start,
+            live,
+            shared_writes=self.store.shared_writes,
+            activate=self.options.activate,
+            gated=self.options.gate is not None,
         )
         attempt = (
             None if in_place or self.options.mode == "rebuild" else unfinished(versions, self.fingerprint)
@@ -301,7 +303,7 @@ class _Run:
         self,
         version: Version,
         live: Version | None,
-        action: Literal["built", "synced", "unchanged"],
+        action: Action,
         plan: SyncPlan,
         healed: int,
         report: GateReport | None,

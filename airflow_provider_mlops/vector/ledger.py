@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from airflow_provider_mlops.vector.documents import Chunk
 from airflow_provider_mlops.vector.errors import ScratchSpaceExhausted
-from airflow_provider_mlops.vector.sync_plan import SyncPlan
+from airflow_provider_mlops.vector.sync_plan import DocumentPlan, SyncPlan
 
 # What is kept in memory of the whole file, and how many rows go into one statement.
 _CACHE_KIB = 32 * 1024
@@ -194,6 +194,20 @@ class Holding:
             ).fetchone()
             (all_of_them,) = self._db.execute(f"SELECT COUNT(DISTINCT doc) FROM {self.table}").fetchone()
         return gone, all_of_them, first
+
+    def documents(self) -> DocumentPlan:
+        """The same as :meth:`plan` and :meth:`gone`, by documents."""
+        gone, held, _ = self.gone()
+        with _translated():
+            (changed,) = self._db.execute(
+                f"SELECT COUNT(*) FROM (SELECT wanted.doc FROM wanted LEFT JOIN {self.table} AS held "
+                "ON held.id = wanted.id WHERE held.digest IS NOT wanted.digest "
+                f"UNION SELECT held.doc FROM {self.table} AS held WHERE NOT EXISTS "
+                "(SELECT 1 FROM wanted WHERE wanted.id = held.id)) AS touched "
+                f"WHERE doc IN (SELECT key FROM documents) AND doc IN (SELECT doc FROM {self.table})"
+            ).fetchone()
+        known = held - gone
+        return DocumentPlan(self._ledger.documents - known, changed, gone, known - changed)
 
     def __contains__(self, chunk: object) -> bool:
         with _translated():

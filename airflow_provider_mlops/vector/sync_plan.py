@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from typing import Literal
 
 from airflow_provider_mlops.vector.errors import TooManyBadRecords, TooManyDeletes
 from airflow_provider_mlops.vector.stores.base import Version
+
+Mode = Literal["auto", "sync", "rebuild"]
+Action = Literal["built", "synced", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,57 @@ class SyncPlan:
     def writes(self) -> int:
         """Chunks to send."""
         return self.added + self.updated
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPlan:
+    """How many documents come, change, go, and stay as they are."""
+
+    new: int
+    changed: int
+    deleted: int
+    unchanged: int
+
+
+def written_in_place(
+    start: Version | None, live: Version | None, *, shared_writes: bool, activate: bool, gated: bool
+) -> bool:
+    """Whether differences go straight into the live version, which takes a store where readers see writes at once.
+
+    :param start: version that the differences are from.
+    """
+    return start is not None and start == live and shared_writes and activate and not gated
+
+
+def reason(
+    action: Action,
+    mode: Mode,
+    start: Version | None,
+    live: Version | None,
+    attempt: Version | None,
+    fingerprint: str,
+    *,
+    in_place: bool,
+    known: bool,
+) -> str:
+    """Why a run does what it does, in one line.
+
+    :param attempt: the unfinished version that it goes on with.
+    :param known: the index has versions.
+    """
+    if action == "unchanged" and start:
+        return f"version {start.name} holds what the source holds"
+    if start:
+        how = "written into it" if in_place else "written beside it"
+        why = f"version {start.name} has the same fingerprint: only differences are {how}"
+    elif mode == "rebuild":
+        why = "mode='rebuild'"
+    elif not known:
+        why = "there is no version yet"
+    else:
+        other = f" (the live one has {live.fingerprint8})" if live else ""
+        why = f"no finished version has the fingerprint {fingerprint[:8]}{other}"
+    return f"{why}; goes on with {attempt.name}, which is {attempt.state}" if attempt else why
 
 
 def check_deletes(index: str, gone: int, before: int, example: str, max_fraction: float) -> None:

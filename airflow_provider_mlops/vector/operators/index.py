@@ -12,7 +12,7 @@ from airflow_provider_mlops.base.hook import connection_info
 from airflow_provider_mlops.base.operators import MlopsOperator, product_field
 from airflow_provider_mlops.compat import Context, ObjectStoragePath
 from airflow_provider_mlops.errors import InvalidArgument, StorageUnwritable
-from airflow_provider_mlops.payloads import SCHEMA, VectorIndexPayload
+from airflow_provider_mlops.payloads import SCHEMA, VectorIndexPayload, VectorPlanPayload
 from airflow_provider_mlops.vector.activate import KIND
 from airflow_provider_mlops.vector.budget import Budget
 from airflow_provider_mlops.vector.cache import EmbeddingCache
@@ -20,12 +20,14 @@ from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.errors import GoldenQueriesInvalid
 from airflow_provider_mlops.vector.gate import Gate, GoldenQuery, parse_golden
 from airflow_provider_mlops.vector.hook import database, located
-from airflow_provider_mlops.vector.indexing import Mode, Outcome, RunOptions, run
+from airflow_provider_mlops.vector.indexing import Outcome, RunOptions, run
 from airflow_provider_mlops.vector.operators.common import check_numpy, lease_holder
+from airflow_provider_mlops.vector.preview import Preview, preview
 from airflow_provider_mlops.vector.sources import Files, Source, SqlRows, SqlSource, find_files
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores import open_store
 from airflow_provider_mlops.vector.survey import DeadLetters
+from airflow_provider_mlops.vector.sync_plan import Mode
 
 
 class VectorIndexOperator(MlopsOperator):
@@ -60,6 +62,9 @@ class VectorIndexOperator(MlopsOperator):
         the first text is sent, which reads the source once more; what is cached or unchanged costs nothing.
     :param max_cost: the same as a price, where the embedder has a ``price_per_1k_tokens``.
     :param batch_size: chunks that are embedded and written at a time.
+    :param dry_run: return a :class:`~airflow_provider_mlops.payloads.VectorPlanPayload` instead: what a run would do
+        and why, with documents, chunks, tokens and cost, and what would refuse it. Nothing is written: no lease, no
+        dead letters, no embedding. The source is read twice.
     :raises SourceEmpty, TooManyBadRecords, TooManyDeletes, EmbeddingBudgetExceeded: nothing was written.
     :raises SourceUnreadable: the source broke off; nothing was deleted.
     :raises GateRejected: the new version is not good enough; the live one stays.
@@ -83,6 +88,7 @@ class VectorIndexOperator(MlopsOperator):
         max_tokens: int | None = None,
         max_cost: float | None = None,
         batch_size: int = 2000,
+        dry_run: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -100,8 +106,10 @@ class VectorIndexOperator(MlopsOperator):
         self.max_tokens = max_tokens
         self.max_cost = max_cost
         self.batch_size = batch_size
+        # Airflow's operators have a method of the argument's name.
+        self.plan_only = dry_run
 
-    def execute(self, context: Context) -> VectorIndexPayload:
+    def execute(self, context: Context) -> VectorIndexPayload | VectorPlanPayload:
         """Survey, write, verify, judge, make live."""
         self._check_arguments()
         index = located(self.index)
@@ -118,6 +126,10 @@ class VectorIndexOperator(MlopsOperator):
         store = open_store(
             index.backend, index.name, conn_id=index.connection, uri=index.uri, connections=connection_info
         )
+        if self.plan_only:
+            with self._maker(index) as maker, store as opened:
+                seen = preview(index, source, opened, maker, options, lambda record, problem: None)
+            return self._plan(index, seen)
         with closing(self._letters()) as letters, self._maker(index) as maker, store as opened:
             outcome = run(index, source, opened, maker, options, holder=holder, on_bad=letters)
         return self._payload(index, outcome, maker, letters.used)
@@ -186,8 +198,46 @@ class VectorIndexOperator(MlopsOperator):
                 next_step="Name a file on the worker's own disk.",
             )
         path = Path(unquote(parts.path) if parts.scheme else self.embedding_cache)
+        if self.plan_only and not path.exists():
+            yield RowMaker(index.embedder, budget=budget)
+            return
         with closing(EmbeddingCache(path, index.embedder.identity())) as cache:
             yield RowMaker(index.embedder, cache, budget)
+
+    def _plan(self, index: VectorIndex, seen: Preview) -> VectorPlanPayload:
+        self.log.info("Index %s would be %s: %s", index.name, seen.action, seen.reason)
+        for refusal in seen.refusals:
+            self.log.warning("Index %s: the run would be refused: %s", index.name, refusal)
+        return {
+            "schema": SCHEMA,
+            "kind": "vector.plan",
+            "index": index.name,
+            "backend": index.backend,
+            "conn_id": index.connection,
+            "uri": index.uri,
+            "action": seen.action,
+            "reason": seen.reason,
+            "version": seen.version,
+            "base_version": seen.base,
+            "live_version": seen.live,
+            "in_place": seen.in_place,
+            "fingerprint": index.fingerprint(),
+            "documents": seen.survey.documents,
+            "documents_new": seen.documents.new,
+            "documents_changed": seen.documents.changed,
+            "documents_deleted": seen.documents.deleted,
+            "documents_unchanged": seen.documents.unchanged,
+            "chunks": seen.survey.chunks,
+            "added": seen.plan.added,
+            "updated": seen.plan.updated,
+            "deleted": seen.plan.deleted,
+            "unchanged": seen.plan.unchanged,
+            "bad": seen.survey.bad,
+            "to_embed": seen.estimate.texts,
+            "tokens": seen.estimate.tokens,
+            "cost": seen.estimate.cost,
+            "refusals": seen.refusals,
+        }
 
     def _payload(
         self, index: VectorIndex, outcome: Outcome, maker: RowMaker, dead_letters: bool

@@ -4,4 +4,6 @@ pytest.register_assert_rewrite(
     "tests.unit.vector.store_contract",
     "tests.unit.vector.indexing_contract",
     "tests.unit.vector.maintenance_contract",
+    "tests.unit.vector.preview_contract",
+    "tests.unit.vector.task_contract",
 )

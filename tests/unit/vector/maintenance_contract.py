@@ -3,62 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from airflow_provider_mlops.base.hook import connection_info
 from airflow_provider_mlops.errors import InvalidArgument
-from airflow_provider_mlops.operators import VectorIndexMaintenanceOperator, VectorIndexOperator
+from airflow_provider_mlops.operators import VectorIndexMaintenanceOperator
 from airflow_provider_mlops.payloads import VectorMaintenancePayload
-from airflow_provider_mlops.vector import HashEmbedder, Records, VectorIndex
+from airflow_provider_mlops.vector import HashEmbedder
 from airflow_provider_mlops.vector.errors import IndexBusy, IndexDamaged, VersionIncomplete, VersionMissing
 from airflow_provider_mlops.vector.ids import chunk_ids
-from airflow_provider_mlops.vector.stores import open_store
-from airflow_provider_mlops.vector.stores.base import Row, Store, version_name
+from airflow_provider_mlops.vector.stores.base import Row, version_name
+from tests.unit.vector.task_contract import CONTEXT, TaskContract, documents
 
-CONTEXT = {"ti": SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1)}
 FIGURES = ("repeated", "missing", "doubled", "foreign", "without_vector", "unfindable")
-TEXT = "The first part speaks of amber. The second part speaks of birch. The third part speaks of cedar."
 
 
-def documents(count: int = 20, word: str = "page") -> list[dict[str, Any]]:
-    return [{"id": f"doc{number}", "text": f"{TEXT} {word}{number}."} for number in range(count)]
-
-
-class MaintenanceContract:
-    """Subclasses provide ``index``, whose connection Airflow knows, with a chunker that makes several chunks."""
-
-    @pytest.fixture(autouse=True)
-    def _remember(self, index: VectorIndex) -> None:
-        self.index = index
-
-    def opened(self) -> AbstractContextManager[Store]:
-        index = self.index
-        return open_store(
-            index.backend, index.name, conn_id=index.connection, uri=index.uri, connections=connection_info
-        )
-
-    def build(self, docs: list[dict[str, Any]], **arguments: Any) -> str:
-        arguments = {"index": self.index, "mode": "rebuild", **arguments}
-        task = VectorIndexOperator(task_id="t", source=Records(lambda: docs), **arguments)
-        return task.execute(CONTEXT)["version"]
+class MaintenanceContract(TaskContract):
+    """Subclasses provide ``index``, see :class:`TaskContract`."""
 
     def care(self, action: Any, **arguments: Any) -> VectorMaintenancePayload:
         arguments = {"index": self.index, **arguments}
         return VectorIndexMaintenanceOperator(task_id="t", action=action, **arguments).execute(CONTEXT)
-
-    def names(self) -> list[str]:
-        with self.opened() as store:
-            return [version.name.split("_")[0] for version in store.versions()]
-
-    def live(self) -> str:
-        with self.opened() as store:
-            live = store.live()
-            return live.name if live else "none"
 
     def spoil(self, change: Callable[[list[Row]], Iterable[Row]]) -> str:
         """Make a version live that holds something else than the one before."""

@@ -11,7 +11,8 @@ from airflow_provider_mlops.operators import VectorIndexOperator
 from airflow_provider_mlops.vector import HashEmbedder, Records, SentenceChunker, VectorIndex
 from airflow_provider_mlops.vector.damage import AuditReport
 from airflow_provider_mlops.vector.stores.base import Layout
-from tests.unit.vector.maintenance_contract import CONTEXT, MaintenanceContract, documents
+from tests.unit.vector.maintenance_contract import MaintenanceContract
+from tests.unit.vector.task_contract import CONTEXT, documents
 
 lancedb = pytest.importorskip("lancedb")
 SNIPPET = Path(__file__).parents[3] / "docs" / "snippets" / "vector_care.py"

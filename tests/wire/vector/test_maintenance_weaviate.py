@@ -11,7 +11,8 @@ from airflow_provider_mlops.vector import HashEmbedder, SentenceChunker, VectorI
 from airflow_provider_mlops.vector.errors import IndexDamaged
 from airflow_provider_mlops.vector.stores.weaviate import WeaviateSnapshot
 from airflow_provider_mlops.vector.stores.weaviate_client import connect
-from tests.unit.vector.maintenance_contract import MaintenanceContract, documents
+from tests.unit.vector.maintenance_contract import MaintenanceContract
+from tests.unit.vector.task_contract import documents
 from tests.wire.vector.conftest import Reach
 
 
