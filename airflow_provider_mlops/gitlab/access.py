@@ -15,7 +15,7 @@ class GitlabAccess:
     """Address and credentials. ``repr`` shows no secret.
 
     :param url: base URL, with the path of a relative installation, without ``/api/v4``.
-    :param token: personal, project, group or OAuth token; ``None`` reads public projects only.
+    :param token: personal, project or group access token; ``None`` reads public projects only.
     :param trigger_token: pipeline trigger token; it can start pipelines, not read them.
     :param verify: ``True``, ``False``, or the path of a CA bundle.
     """
