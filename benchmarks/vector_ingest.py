@@ -226,14 +226,20 @@ def lance_bare(folder: str, count: int) -> dict[str, float]:
     return result
 
 
-def lance_stream(folder: str, source: str) -> dict[str, float]:
-    """A whole run, from Parquet into LanceDB."""
+def lance_stream(folder: str, source: str, indexed: bool) -> dict[str, float]:
+    """A whole run, from Parquet into LanceDB.
+
+    :param indexed: with the approximate index that so many vectors get; LanceDB holds all of them to build it.
+    """
     from airflow_provider_mlops.vector import PrecomputedVectors, VectorIndex
     from airflow_provider_mlops.vector.embedding import RowMaker
     from airflow_provider_mlops.vector.indexing import RunOptions, run
     from airflow_provider_mlops.vector.sources import Files, find_files
+    from airflow_provider_mlops.vector.stores import lance_rules
     from airflow_provider_mlops.vector.stores.lance import open_lance
 
+    if not indexed:
+        lance_rules.ROWS_TO_INDEX = sys.maxsize
     index = VectorIndex("Stream", embedder=PrecomputedVectors(DIMENSION), properties=PROPERTIES, uri=folder)
     store = open_lance("Stream", uri=folder, connection=None)
 
@@ -433,10 +439,13 @@ def lance_figures(scratch: Path, count: int, stream: int, runs: int) -> list[Fig
     source = scratch / "stream"
     source.mkdir()
     write_parquet(source, stream)
-    streamed = in_child("lance_stream", {"folder": str(scratch / "lance"), "source": str(source)})
+    settings = {"folder": str(scratch / "lance"), "source": str(source)}
+    streamed = in_child("lance_stream", {**settings, "indexed": False})
+    indexed = in_child("lance_stream", {**settings, "indexed": True})
     figures += [
         Figure(f"LanceDB: whole run of {stream:,} rows from Parquet", stream / streamed["wall"], "rows/s"),
         Figure(f"LanceDB: memory growth, {stream:,} rows streamed", streamed["memory"], "MB", "<= 150"),
+        Figure("LanceDB: memory growth with the vector index", indexed["memory"], "MB"),
     ]
     return figures
 

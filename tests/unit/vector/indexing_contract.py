@@ -21,6 +21,7 @@ from airflow_provider_mlops.vector import (
     VectorIndex,
 )
 from airflow_provider_mlops.vector.activate import IndexRef, activate, active_version
+from airflow_provider_mlops.vector.comparison import Comparison
 from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.errors import (
     GateRejected,
@@ -187,6 +188,36 @@ class IndexingContract:
         with pytest.raises(VersionMissing, match="v77"):
             activate(replace(ref, version="v77_00000000"), self.connections)
 
+    def test_version_that_answers_worse_than_the_live_one_is_rejected(self) -> None:
+        gate = (Gate("golden.jsonl", min_recall=0.3, max_regression=0.1), GOLDEN)
+        first = self.run(documents(), gate=gate)
+        assert first.gate is not None
+        assert first.gate.comparison == "there is no live version"
+        one_lost = [
+            document(number, text="lost") if number == 13 else document(number) for number in range(60)
+        ]
+        second = self.run(one_lost, gate=gate)
+        assert second.gate is not None
+        assert isinstance(second.gate.comparison, Comparison)
+        assert second.gate.comparison.difference < 0
+        assert second.active
+        many_lost = [
+            document(number, text=f"lost {number}") if number % 2 else document(number)
+            for number in range(60)
+        ]
+        with pytest.raises(GateRejected, match="against the live version") as caught:
+            self.run(many_lost, gate=gate)
+        assert caught.value.report["recall"] >= 0.3  # type: ignore[index]
+        assert caught.value.report["comparison"]["interval"][1] < 0  # type: ignore[index]
+        assert self.live() == {doc["id"]: doc["text"] for doc in one_lost}
+
+    def test_live_version_of_another_embedder_is_not_compared(self) -> None:
+        gate = (Gate("golden.jsonl", min_recall=0.3, max_regression=0.0), GOLDEN)
+        first = self.run(documents())
+        outcome = self.run(documents(), index=replace(self.index, embedder=HashEmbedder(128)), gate=gate)
+        assert outcome.gate is not None
+        assert outcome.gate.comparison == f"the live version {first.version.name} has another fingerprint"
+
     def test_unactivated_version_goes_live_when_a_later_run_may_activate(self) -> None:
         first = self.run(documents(), activate=False)
         assert self.live() == {}
@@ -316,7 +347,10 @@ class IndexingContract:
 
         with pytest.raises(ConnectionError):
             self.run(Records(breaking), max_delete_fraction=1.0)
-        assert set(self.live()) >= {doc["id"] for doc in documents()}
+        with self.opened() as store:
+            live = store.live()
+            assert live is not None
+            assert {doc for _, doc, _ in store.read(live.name).scan()} >= {doc["id"] for doc in documents()}
         self.run(changed, max_delete_fraction=1.0)
         assert self.live() == {doc["id"]: doc["text"] for doc in changed}
 
