@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_mlops.errors import InvalidArgument
@@ -13,7 +13,7 @@ from airflow_provider_mlops.vector.documents import vector_problem
 from airflow_provider_mlops.vector.embedders import WeaviateModule
 from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.errors import GateRejected, GoldenQueriesInvalid
-from airflow_provider_mlops.vector.gate import Gate, GateReport, GoldenQuery, judge, rejection
+from airflow_provider_mlops.vector.gate import Gate, GateReport, GoldenQuery, compared, judge, rejection
 from airflow_provider_mlops.vector.ledger import Holding, Ledger
 from airflow_provider_mlops.vector.sources import Source
 from airflow_provider_mlops.vector.spec import VectorIndex
@@ -138,6 +138,7 @@ class _Run:
         self.index, self.source, self.store, self.maker = index, source, store, maker
         self.options, self.found, self.ledger, self.lease = options, found, ledger, lease
         self.fingerprint = index.fingerprint()
+        self.live: Version | None = None
 
     def go(self) -> Outcome:
         versions, live = self.store.versions(), self.store.live()
@@ -147,6 +148,7 @@ class _Run:
             # Somebody deleted what the live name points to; the next activation repairs it.
             log.warning("Index %s: its live version %s is gone", self.index.name, live.name)
             live = None
+        self.live = live
         bases: list[Version] = (
             [] if self.options.mode == "rebuild" else comparable(versions, live, self.fingerprint)
         )
@@ -260,15 +262,28 @@ class _Run:
         if not self.options.gate:
             return None
         gate, queries = self.options.gate
+        report = self._answers(snapshot, gate, queries)
+        if gate.max_regression is not None:
+            report = self._compared(gate, queries, report)
+        log.info("Version %s: gate %s", version.name, report.to_json())
+        return report
+
+    def _compared(self, gate: Gate, queries: Sequence[GoldenQuery], report: GateReport) -> GateReport:
+        if self.live is None:
+            return replace(report, comparison="there is no live version")
+        in_store = isinstance(self.index.embedder, WeaviateModule)
+        if not in_store and self.live.fingerprint8 != self.fingerprint[:8]:
+            return replace(report, comparison=f"the live version {self.live.name} has another fingerprint")
+        return compared(gate, report, self._answers(self.store.read(self.live.name), gate, queries))
+
+    def _answers(self, snapshot: Snapshot, gate: Gate, queries: Sequence[GoldenQuery]) -> GateReport:
         per_document = 1 if isinstance(self.index.chunker, WholeText) else _HITS_PER_DOCUMENT
         hits_each = gate.k * per_document
         if isinstance(self.index.embedder, WeaviateModule):
             answers = snapshot.search_meaning(self._query_texts(queries), hits_each)
         else:
             answers = snapshot.search(self._query_vectors(queries), hits_each)
-        report = judge(gate, queries, [list(dict.fromkeys(hit.doc for hit in hits)) for hits in answers])
-        log.info("Version %s: gate %s", version.name, report.to_json())
-        return report
+        return judge(gate, queries, [list(dict.fromkeys(hit.doc for hit in hits)) for hits in answers])
 
     def _rejection(self, version: Version, report: GateReport) -> GateRejected:
         assert self.options.gate is not None

@@ -171,9 +171,12 @@ class VectorIndexOperator(MlopsOperator):
         name = product_field(self.golden, "uri", argument="gate")
         path = ObjectStoragePath(name)
         try:
-            return parse_golden(path.read_bytes().splitlines(), path.name)
+            queries = parse_golden(path.read_bytes().splitlines(), path.name)
         except FileNotFoundError as error:
             raise GoldenQueriesInvalid(f"Golden queries {name!r}: no such file") from error
+        if self.gate:
+            self.gate.check_queries(len(queries))
+        return queries
 
     def _letters(self) -> DeadLetters:
         if self.dead_letters is None:

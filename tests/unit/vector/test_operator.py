@@ -93,7 +93,15 @@ def test_payload_says_what_was_done_and_all_that_activation_needs(
         "cost": None,
         "healed": 0,
         "dead_letters": None,
-        "gate": {"queries": 2, "k": 5, "recall": 1.0, "mrr": 1.0, "passed": True},
+        "gate": {
+            "queries": 2,
+            "k": 5,
+            "recall": 1.0,
+            "mrr": 1.0,
+            "ndcg": 1.0,
+            "comparison": None,
+            "passed": True,
+        },
     }
     assert VectorIndexPayload.__required_keys__ == first.keys()
     payload = json.loads(json.dumps(first))
@@ -261,6 +269,15 @@ def test_missing_golden_queries_are_found_before_any_effect(
 ) -> None:
     with pytest.raises(GoldenQueriesInvalid, match="no such file"):
         execute(index, source, gate=Gate(str(tmp_path / "none.jsonl"), min_recall=0.5))
+    assert not (tmp_path / "lance").exists()
+
+
+def test_too_few_golden_queries_for_a_comparison_are_found_before_any_effect(
+    index: VectorIndex, source: str, tmp_path: Path
+) -> None:
+    gate = Gate(golden(tmp_path, ("page12", "doc12")), min_recall=0.5, max_regression=0.01)
+    with pytest.raises(GoldenQueriesInvalid, match="1 golden queries are too few"):
+        execute(index, source, gate=gate)
     assert not (tmp_path / "lance").exists()
 
 
