@@ -29,6 +29,25 @@ from airflow_provider_mlops.vector.stores import open_store
 from airflow_provider_mlops.vector.survey import DeadLetters
 from airflow_provider_mlops.vector.sync_plan import Mode
 
+#: What the event of the index's asset says; where the index is stays in the payload.
+_EVENT = (
+    "version",
+    "previous_version",
+    "active",
+    "action",
+    "fingerprint",
+    "documents",
+    "chunks",
+    "added",
+    "updated",
+    "deleted",
+    "unchanged",
+    "bad",
+    "embedded",
+    "cost",
+    "gate",
+)
+
 
 class VectorIndexOperator(MlopsOperator):
     """Bring a vector index to the state of a source, judge it, and make it live.
@@ -36,6 +55,8 @@ class VectorIndexOperator(MlopsOperator):
     Only chunks that are new get embedded. Readers see the old version or the new one; a killed task leaves
     the live version whole, and its retry goes on where it stopped. Returns a
     :class:`~airflow_provider_mlops.payloads.VectorIndexPayload`.
+
+    An outlet ``Asset("vectorindex://<name>")`` gets an event with the version, the counts and the gate's report.
 
     In LanceDB every change is a new version. In Weaviate a change with ``gate`` or with ``activate=False`` is
     built beside the live version, which copies all vectors, but embeds only new chunks; without both it is
@@ -132,7 +153,9 @@ class VectorIndexOperator(MlopsOperator):
             return self._plan(index, seen)
         with closing(self._letters()) as letters, self._maker(index) as maker, store as opened:
             outcome = run(index, source, opened, maker, options, holder=holder, on_bad=letters)
-        return self._payload(index, outcome, maker, letters.used)
+        payload = self._payload(index, outcome, maker, letters.used)
+        self._describe_assets(context, payload)
+        return payload
 
     def _check_arguments(self) -> None:
         check_numpy()
@@ -241,6 +264,14 @@ class VectorIndexOperator(MlopsOperator):
             "cost": seen.estimate.cost,
             "refusals": seen.refusals,
         }
+
+    def _describe_assets(self, context: Context, payload: VectorIndexPayload) -> None:
+        # Airflow writes the name of an asset in lower case where the URI has a host.
+        wanted = f"vectorindex://{payload['index']}".lower()
+        for outlet in self.outlets:
+            if str(getattr(outlet, "uri", "")).lower() == wanted:
+                said: dict[str, Any] = {key: value for key, value in payload.items() if key in _EVENT}
+                context["outlet_events"][outlet].extra = said
 
     def _payload(
         self, index: VectorIndex, outcome: Outcome, maker: RowMaker, dead_letters: bool

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_mlops.base.hook import connection_info
-from airflow_provider_mlops.compat import AIRFLOW_3, AirflowFailException, BaseHook
+from airflow_provider_mlops.compat import AIRFLOW_3, AirflowFailException, Asset, BaseHook
 from airflow_provider_mlops.errors import ConnectionMissing, InvalidArgument, SourceEmpty, StorageUnwritable
 from airflow_provider_mlops.operators import VectorIndexOperator
 from airflow_provider_mlops.payloads import VectorIndexPayload
@@ -279,6 +279,27 @@ def test_too_few_golden_queries_for_a_comparison_are_found_before_any_effect(
     with pytest.raises(GoldenQueriesInvalid, match="1 golden queries are too few"):
         execute(index, source, gate=gate)
     assert not (tmp_path / "lance").exists()
+
+
+def test_asset_of_the_index_gets_its_version_counts_and_gate(
+    index: VectorIndex, source: str, tmp_path: Path
+) -> None:
+    mine, other = Asset("vectorindex://Docs"), Asset("vectorindex://Others")
+    gate = Gate(golden(tmp_path, ("page12", "doc12")), min_recall=1.0)
+    task = VectorIndexOperator(task_id="t", index=index, source=source, gate=gate, outlets=[mine, other])
+    events = {mine.uri: SimpleNamespace(extra=None), other.uri: SimpleNamespace(extra=None)}
+
+    class ByAsset:
+        def __getitem__(self, asset: Any) -> Any:
+            return events[asset.uri]
+
+    payload: Any = task.execute({**CONTEXT, "outlet_events": ByAsset()})
+    extra: Any = events[mine.uri].extra
+    assert events[other.uri].extra is None
+    assert (extra["version"], extra["documents"], extra["added"]) == (payload["version"], 60, 60)
+    assert extra["gate"]["recall"] == 1.0
+    assert json.loads(json.dumps(extra)) == {key: payload[key] for key in extra}
+    assert "uri" not in extra
 
 
 def test_embeddings_are_kept_between_rebuilds(index: VectorIndex, source: str, tmp_path: Path) -> None:

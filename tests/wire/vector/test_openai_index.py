@@ -108,6 +108,20 @@ def test_what_a_failed_run_paid_for_counts_as_paid_in_the_next_one(
     assert execute(other, documents(40), embedding_cache=cache, max_tokens=0)["embedded"] == 0
 
 
+def test_dry_run_counts_tokens_and_cost_and_sends_nothing(
+    server: EmbeddingServer, index: VectorIndex
+) -> None:
+    execute(index, documents(20))
+    sent = len(server.requests)
+    plan: Any = execute(index, documents(40), dry_run=True, max_cost=0.02)
+    assert (plan["to_embed"], plan["tokens"], plan["cost"]) == (20, 60, pytest.approx(0.03))
+    (refusal,) = plan["refusals"]
+    assert refusal.startswith("EmbeddingBudgetExceeded: ")
+    assert len(server.requests) == sent
+    done = execute(index, documents(40), max_cost=0.03)
+    assert (done["embedded"], done["tokens"]) == (20, 60)
+
+
 def test_the_example_of_the_documentation_runs(server: EmbeddingServer, tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# Guide\n\n## Install\n\nRun the installer.\n\n## Use\n\nStart it.\n")
     shown = runpy.run_path(str(SNIPPETS / "vector_openai.py"))["index"]
