@@ -83,7 +83,10 @@ def test_rows_of_typed_files(tmp_path: Path, write: Callable[..., None]) -> None
 
 def test_null_vector_among_fixed_size_ones_moves_none_of_the_others(tmp_path: Path) -> None:
     vectors = pa.array([None if n % 5 == 2 else [n, n] for n in range(len(ROWS))], pa.list_(pa.float32(), 2))
-    write_parquet(tmp_path / "rows.parquet", vector=vectors)
+    try:
+        write_parquet(tmp_path / "rows.parquet", vector=vectors)
+    except pa.ArrowNotImplementedError:
+        pytest.skip("this pyarrow cannot write such a file")
     for number, row in enumerate(records(files(tmp_path / "rows.parquet"))):
         assert row["vector"] is None if number % 5 == 2 else list(row["vector"]) == [number, number]
 
