@@ -96,7 +96,8 @@ def _again(result: Mapping[str, Any]) -> str:
 def _gate(gate: Mapping[str, Any]) -> str:
     if not gate:
         return "not asked: the index did not change"
-    return ", ".join(f"{name} {value}" for name, value in gate.items() if not isinstance(value, list | dict))
+    plain = {name: value for name, value in gate.items() if isinstance(value, bool | int | float)}
+    return ", ".join(f"{name} {value}" for name, value in plain.items())
 
 
 def _found(answer: Mapping[str, Any]) -> str:

@@ -176,7 +176,9 @@ def check_summary(output: str) -> None:
 
 def test_the_first_run_makes_a_release_that_answers(demo: Demo, first: str) -> None:
     check_summary(first)
-    gate = found(r"^  gate +queries 300, k 5, recall (0\.\d+), mrr (0\.\d+), passed True$", first)
+    gate = found(
+        r"^  gate +queries 300, k 5, recall (0\.\d+), mrr (0\.\d+), ndcg (0\.\d+), passed True$", first
+    )
     assert float(gate[1]) >= 0.80
     assert "(features: words)" in first
     released = found(rf"^  release +({RELEASE_ID}) in channel production$", first)[1]
