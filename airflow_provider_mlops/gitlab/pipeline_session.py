@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from airflow_provider_mlops.errors import RemoteObjectNotFound, RemoteUnavailable
@@ -166,7 +167,7 @@ class PipelineSession:
         except RemoteObjectNotFound:
             # Not readable yet, or deleted: the state tells which.
             return LogBatch((), cursor)
-        return LogBatch([redact(line, *self._hidden) for line in batch.lines], batch.cursor, batch.more)
+        return replace(batch, lines=[redact(line, *self._hidden) for line in batch.lines])
 
     # --- ending ----------------------------------------------------------------------------------
 

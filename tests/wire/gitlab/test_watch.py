@@ -11,6 +11,7 @@ from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.external_job.adapter import JobHandle, JobState
 from airflow_provider_mlops.gitlab import pipeline_watch
 from airflow_provider_mlops.gitlab.entities import handle_of
+from airflow_provider_mlops.gitlab.options import GitlabLogs
 from airflow_provider_mlops.gitlab.pipeline import PipelineAdapter
 from airflow_provider_mlops.gitlab.request import PipelineRequest
 from airflow_provider_mlops.testing.gitlab import Gate, GitlabStandIn, Scenario
@@ -87,6 +88,19 @@ def test_what_has_been_listed_for_a_minute_is_not_listed_again(many, monkeypatch
             assert {status.state for status in last.values()} == {JobState.SUCCEEDED}
 
     asyncio.run(watch())
+
+
+@pytest.mark.parametrize(("jobs", "pause"), [("all", timedelta(seconds=15)), ("none", timedelta.max)])
+def test_a_session_says_when_the_log_is_worth_another_look(many, jobs, pause):
+    gitlab, _, pipelines = many
+    adapter = PipelineAdapter("c", PipelineRequest("mlops/demo", "main"), log=GitlabLogs(jobs))
+    connections = {"c": ConnectionInfo("c", host=gitlab.url, password=gitlab.token)}
+
+    async def read() -> timedelta | None:
+        async with adapter.session(connections) as session:
+            return (await session.logs(handle(pipelines[0]), None)).not_before
+
+    assert asyncio.run(read()) == pause
 
 
 def test_a_deleted_pipeline_and_an_unknown_age_are_noticed(many):
