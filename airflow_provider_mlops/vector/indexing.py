@@ -249,14 +249,16 @@ class _Run:
         )
         self.ledger.schedule(before)
         chunks = planned_chunks(self.index, self.source, self.ledger)
-        write(chunks, self.ledger, before, build, self.maker, self.lease, self.options.batch_size)
+        smooth = write(chunks, self.ledger, before, build, self.maker, self.lease, self.options.batch_size)
         before.close()
         after = self._hold(build)
         check_contents(build.version.name, after)
         after.close()
         self.lease.renew()
         build.settle()
-        return heal(build, self.ledger.ids(claimed_only=not self.lease.unclean), self.lease)
+        # What this run has written is looked up always; the rest where it or an earlier run met a crash.
+        claimed_only = smooth and not self.lease.unclean
+        return heal(build, self.ledger.ids(claimed_only=claimed_only), self.lease)
 
     def _judge(self, snapshot: Snapshot, version: Version) -> GateReport | None:
         if not self.options.gate:

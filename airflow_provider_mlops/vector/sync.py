@@ -27,30 +27,34 @@ def write(
     batch_size: int,
     *,
     sleep: Callable[[float], None] = time.sleep,
-) -> None:
+) -> bool:
     """Bring ``build`` to the planned state. Killed anywhere, it holds a superset of what was there: never a hole.
 
     :param chunks: what is planned, claimed from the ledger, each with whether the build lacks it.
     :param before: what the build holds.
     :param batch_size: chunks per batch.
+    :returns: whether every write was confirmed at once. Else the store may have crashed meanwhile, and lost of
+        earlier writes too what it had confirmed.
     :raises ObjectsRefused: the store refused objects for good; nothing was deleted.
     :raises WritesUnconfirmed: the store did not confirm a batch within :data:`TRIES` tries; nothing was deleted.
     :raises SourceChanged: planned chunks did not come; nothing was deleted.
     """
     _delete(build, before.repeated(), lease, batch_size)
+    smooth = True
     waiting: dict[bool, list[Chunk]] = {True: [], False: []}
     for chunk, lacking in chunks:
         batch = waiting[lacking]
         batch.append(chunk)
         if len(batch) == batch_size:
-            _send(maker.rows(batch), lacking, build, lease, sleep)
+            smooth &= _send(maker.rows(batch), lacking, build, lease, sleep)
             batch.clear()
     for lacking, batch in waiting.items():
         if batch:
-            _send(maker.rows(batch), lacking, build, lease, sleep)
+            smooth &= _send(maker.rows(batch), lacking, build, lease, sleep)
     if missing := ledger.unclaimed():
         raise SourceChanged(f"Version {build.version.name}: {missing} planned chunks did not come again")
     _delete(build, before.stale(), lease, batch_size)
+    return smooth
 
 
 def _delete(build: Build, chunk_ids: Iterable[str], lease: Lease, batch_size: int) -> None:
@@ -61,7 +65,7 @@ def _delete(build: Build, chunk_ids: Iterable[str], lease: Lease, batch_size: in
 
 def _send(
     rows: Sequence[Row], lacking: bool, build: Build, lease: Lease, sleep: Callable[[float], None]
-) -> None:
+) -> bool:
     pending, size = rows, len(rows)
     for attempt in range(TRIES):
         if attempt:
@@ -83,7 +87,7 @@ def _send(
                 refused=len(refused),
             )
         if not uncertain:
-            return
+            return not attempt
         pending = [row for row in pending if row.id in uncertain]
         size = max(1, len(pending) // 2)
     raise WritesUnconfirmed(

@@ -129,7 +129,8 @@ def apply(
         claims = ((chunk_, ledger.claim(chunk_)) for chunk_ in chunks(count))
         planned = ((chunk_, lacking) for chunk_, lacking in claims if lacking is not None)
         maker = RowMaker(HashEmbedder(16))
-        write(planned, ledger, before, store, maker, held or Held(), 10, sleep=pauses.append)
+        smooth = write(planned, ledger, before, store, maker, held or Held(), 10, sleep=pauses.append)
+    assert smooth is not bool(pauses)
     return pauses
 
 
