@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector.markdown import sections
@@ -27,8 +27,7 @@ from airflow_provider_mlops.vector.tokens import CountTokens, check_tokenizer, t
 EMBEDDER = "embedder"
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A part of a text: ``text[start:end]``, places counted in characters (code points).
 
     :param headings: what it stands under, outermost first, where the chunker knows.

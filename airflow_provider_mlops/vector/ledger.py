@@ -10,9 +10,8 @@ from airflow_provider_mlops.vector.documents import Chunk
 from airflow_provider_mlops.vector.errors import ScratchSpaceExhausted
 from airflow_provider_mlops.vector.sync_plan import DocumentPlan, SyncPlan
 
-# What is kept in memory of the whole file, and how many rows go into one statement.
+# What is kept in memory of the whole file.
 _CACHE_KIB = 32 * 1024
-_ROWS = 1000
 
 _NOT_PLANNED, _NEW, _CHANGED, _SENT = range(4)
 #: Digest of a chunk that a version holds more than once; no real digest is empty.
@@ -46,13 +45,15 @@ class Ledger:
         self.documents = 0
         self.chunks = 0
         self._holdings = 0
-        self._unwritten: list[tuple[str, str, str]] = []
+        self._places = 0
         with _translated():
             self._db = sqlite3.connect("", isolation_level=None)
             for pragma in ("journal_mode=OFF", "synchronous=OFF", "temp_store=FILE"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-            self._db.execute("CREATE TABLE documents (key TEXT PRIMARY KEY, awaited INT) WITHOUT ROWID")
+            self._db.execute(
+                "CREATE TABLE documents (key TEXT PRIMARY KEY, place INT, awaited INT) WITHOUT ROWID"
+            )
             self._db.execute(
                 "CREATE TABLE wanted (id TEXT PRIMARY KEY, digest TEXT, doc TEXT, state INT) WITHOUT ROWID"
             )
@@ -65,37 +66,43 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    def add(self, chunks: Sequence[Chunk]) -> bool:
-        """Note the chunks of one document; false, and nothing is noted, if its key was there before."""
-        if not self._one("INSERT OR IGNORE INTO documents VALUES (?, 0)", chunks[0].doc).rowcount:
-            return False
-        self.documents += 1
+    def add(self, documents: Sequence[Sequence[Chunk]]) -> list[bool]:
+        """Note the chunks of some documents.
+
+        :returns: for each of them whether it is new; one whose key was there before is not noted.
+        """
+        keys = [(chunks[0].doc, self._places + number) for number, chunks in enumerate(documents)]
+        self._places += len(keys)
+        with _translated():
+            added = self._db.executemany("INSERT OR IGNORE INTO documents VALUES (?, ?, 0)", keys).rowcount
+            new = [True] * len(keys) if added == len(keys) else [self._is_at(*key) for key in keys]
+            chunks = [
+                chunk for chunks, fresh in zip(documents, new, strict=True) if fresh for chunk in chunks
+            ]
+            self._db.executemany(
+                f"INSERT OR IGNORE INTO wanted VALUES (?, ?, ?, {_NOT_PLANNED})",
+                [(chunk.id, chunk.digest, chunk.doc) for chunk in chunks],
+            )
+        self.documents += added
         self.chunks += len(chunks)
-        self._unwritten.extend((chunk.id, chunk.digest, chunk.doc) for chunk in chunks)
-        if len(self._unwritten) >= _ROWS:
-            self._flush()
-        return True
+        return new
+
+    def _is_at(self, key: str, place: int) -> bool:
+        (first,) = self._db.execute("SELECT place FROM documents WHERE key = ?", (key,)).fetchone()
+        return bool(first == place)
 
     def _one(self, statement: str, *values: str) -> sqlite3.Cursor:
-        # Once or twice per document: a context manager would take as long as the statement.
+        # Once or twice per chunk: a context manager would take as long as the statement.
         try:
             return self._db.execute(statement, values)
         except sqlite3.Error as error:
             raise _exhausted(error) from error
-
-    def _flush(self) -> None:
-        with _translated():
-            self._db.executemany(
-                f"INSERT OR IGNORE INTO wanted VALUES (?, ?, ?, {_NOT_PLANNED})", self._unwritten
-            )
-        self._unwritten.clear()
 
     def hold(self, scan: Iterable[tuple[str, str, str]]) -> Holding:
         """Note what a version holds.
 
         :param scan: its chunks as (id, document key, digest), in any order.
         """
-        self._flush()
         self._holdings += 1
         return Holding(self._db, f"held_{self._holdings}", scan, self)
 
@@ -133,7 +140,6 @@ class Ledger:
 
     def wants(self, chunk: Chunk) -> bool:
         """Whether this is one of the source's chunks; a repeated document's are not."""
-        self._flush()
         with _translated():
             query = "SELECT 1 FROM wanted WHERE id = ? AND digest = ?"
             return self._db.execute(query, (chunk.id, chunk.digest)).fetchone() is not None
@@ -147,7 +153,6 @@ class Ledger:
     def ids(self, *, claimed_only: bool = False) -> Iterator[str]:
         """Ids of the wanted chunks, or of those that were claimed, in order."""
         condition = f"WHERE state = {_SENT}" if claimed_only else ""
-        self._flush()
         with _translated():
             for (chunk,) in self._db.execute(f"SELECT id FROM wanted {condition} ORDER BY id"):
                 yield chunk

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -14,6 +14,12 @@ from airflow_provider_mlops.vector.sources import PathLike, Source, SourceRecord
 from airflow_provider_mlops.vector.spec import VectorIndex
 
 OnBad = Callable[[SourceRecord, str], None]
+# A record with its chunks, or with what is wrong with it.
+_Reading = tuple[SourceRecord, list[Chunk], str]
+
+# So many records are noted at a time; fewer, where they are long.
+_RECORDS = 500
+_CHARACTERS = 4_000_000
 
 
 @dataclass(slots=True)
@@ -41,16 +47,16 @@ def survey(index: VectorIndex, source: Source, ledger: Ledger, on_bad: OnBad) ->
     :raises SourceEmpty: it holds no usable document.
     """
     result = Survey()
-    for record in source.records():
-        result.records += 1
-        try:
-            chunks = chunks_of(index, record.checked())
-            if not ledger.add(chunks):
-                raise UnusableRecord(f"key {chunks[0].doc!r} appears again")
-        except UnusableRecord as problem:
-            result.bad += 1
-            result.first_problem = result.first_problem or f"{record.where}: {problem}"
-            on_bad(record, str(problem))
+    for group in _groups(_readings(index, source)):
+        new = iter(ledger.add([chunks for _, chunks, _ in group if chunks]))
+        for record, chunks, problem in group:
+            result.records += 1
+            if chunks and not next(new):
+                problem = f"key {chunks[0].doc!r} appears again"
+            if problem:
+                result.bad += 1
+                result.first_problem = result.first_problem or f"{record.where}: {problem}"
+                on_bad(record, problem)
     result.documents, result.chunks = ledger.documents, ledger.chunks
     if not result.documents:
         cause = (
@@ -60,6 +66,27 @@ def survey(index: VectorIndex, source: Source, ledger: Ledger, on_bad: OnBad) ->
         )
         raise SourceEmpty(f"Index {index.name!r}: source {source} holds no document{cause}")
     return result
+
+
+def _readings(index: VectorIndex, source: Source) -> Iterator[_Reading]:
+    for record in source.records():
+        try:
+            yield record, chunks_of(index, record.checked()), ""
+        except UnusableRecord as problem:
+            yield record, [], str(problem)
+
+
+def _groups(readings: Iterable[_Reading]) -> Iterator[list[_Reading]]:
+    """For the ledger, which takes many at a time as fast as one."""
+    group: list[_Reading] = []
+    characters = 0
+    for reading in readings:
+        group.append(reading)
+        characters += sum([len(chunk.text) for chunk in reading[1]])
+        if len(group) == _RECORDS or characters > _CHARACTERS:
+            yield group
+            group, characters = [], 0
+    yield group
 
 
 def wanted_chunks(index: VectorIndex, source: Source, ledger: Ledger) -> Iterator[Chunk]:

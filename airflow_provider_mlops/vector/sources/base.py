@@ -5,10 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 from airflow_provider_mlops.errors import MlopsError
 from airflow_provider_mlops.vector.documents import UnusableRecord
@@ -30,8 +29,7 @@ class PathLike(Protocol):
     def glob(self, pattern: str) -> Iterable[Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRecord:
+class SourceRecord(NamedTuple):
     """One record, or the reason why there is none.
 
     :param where: file and line (or number), for people.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
@@ -96,7 +97,8 @@ def _json_lines(path: PathLike) -> Iterator[SourceRecord]:
 
 def _decode(where: str, line: bytes) -> SourceRecord:
     try:
-        record = json.loads(line)
+        # As text, since ``json.loads`` looks for five encodings in bytes; JSON Lines are UTF-8.
+        record = json.loads(line.removeprefix(BOM_UTF8).decode())
     except ValueError as error:  # includes UnicodeDecodeError
         return SourceRecord(where, None, f"not JSON: {error}", line[:500].decode("utf-8", "replace"))
     if not isinstance(record, dict):

@@ -22,7 +22,7 @@ def chunk(name: str, digest: str, doc: str | None = None) -> Chunk:
 def test_carrying_out_a_plan_gives_what_was_wanted(wanted: dict[str, str], existing: dict[str, str]) -> None:
     with Ledger() as ledger:
         for name, digest in wanted.items():
-            assert ledger.add([chunk(name, digest)])
+            assert ledger.add([[chunk(name, digest)]]) == [True]
         holding = ledger.hold((name, f"doc-{name}", digest) for name, digest in existing.items())
         plan = holding.plan()
         assert plan.empty == (wanted == existing)
@@ -49,14 +49,16 @@ def test_carrying_out_a_plan_gives_what_was_wanted(wanted: dict[str, str], exist
 
 def test_repeated_document_key_is_told_and_not_noted() -> None:
     with Ledger() as ledger:
-        assert ledger.add([chunk("a", "x", "doc"), chunk("b", "x", "doc")])
-        assert not ledger.add([chunk("c", "x", "doc")])
-        assert (ledger.documents, ledger.chunks, list(ledger.ids())) == (1, 2, ["a", "b"])
+        first, again = [chunk("a", "x", "doc"), chunk("b", "x", "doc")], [chunk("c", "x", "doc")]
+        others = [chunk("d", "x", "other")], [chunk("e", "x", "another")]
+        assert ledger.add([first, others[0], again]) == [True, True, False]
+        assert ledger.add([again, others[1]]) == [False, True]
+        assert (ledger.documents, ledger.chunks, list(ledger.ids())) == (3, 4, ["a", "b", "d", "e"])
 
 
 def test_chunk_is_claimed_once_and_only_in_the_state_that_was_surveyed() -> None:
     with Ledger() as ledger:
-        ledger.add([chunk("a", "x"), chunk("b", "x")])
+        ledger.add([[chunk("a", "x")], [chunk("b", "x")]])
         ledger.schedule(ledger.hold([("b", "doc-a", "x")]))
         assert [ledger.awaits(key) for key in ("doc-a", "doc-b")] == [True, False]
         assert ledger.claim(chunk("a", "other")) is None
@@ -68,7 +70,7 @@ def test_chunk_is_claimed_once_and_only_in_the_state_that_was_surveyed() -> None
 
 def test_chunk_that_is_held_twice_counts_as_lacking() -> None:
     with Ledger() as ledger:
-        ledger.add([chunk("a", "x"), chunk("b", "x")])
+        ledger.add([[chunk("a", "x")], [chunk("b", "x")]])
         holding = ledger.hold([("a", "d", "x"), ("b", "d", "x"), ("a", "d", "x")])
         plan = holding.plan()
         assert (plan.added, plan.updated, plan.deleted, plan.unchanged) == (1, 0, 0, 1)
@@ -90,7 +92,7 @@ try:
     with Ledger() as ledger:
         for number in range(0, len(chunks), 100):
             part = chunks[number:number + 100]
-            ledger.add([Chunk(c.id, str(number), 0, c.digest, "", {}, None) for c in part])
+            ledger.add([[Chunk(c.id, str(number), 0, c.digest, "", {}, None) for c in part]])
 except ScratchSpaceExhausted as error:
     print(type(error).__name__, error)
 """

@@ -123,7 +123,7 @@ def apply(
         store.stored[chunk] = Row(chunk, "old", 0, "old", "old", {}, np.ones(2, np.float32))
     with Ledger() as ledger:
         for chunk_ in chunks(count):
-            ledger.add([chunk_])
+            ledger.add([[chunk_]])
         before = ledger.hold(store.scan())
         ledger.schedule(before)
         claims = ((chunk_, ledger.claim(chunk_)) for chunk_ in chunks(count))
@@ -205,7 +205,7 @@ def test_contents_are_compared_chunk_by_chunk() -> None:
     apply(store)
     with Ledger() as ledger:
         for chunk in chunks(20):
-            ledger.add([chunk])
+            ledger.add([[chunk]])
         check_contents("v1", ledger.hold(store.scan()))
         store.stored["id000"] = replace(store.stored["id000"], digest="other")
         store.stored["id001"] = replace(store.stored["id001"], id="left over")
