@@ -193,16 +193,30 @@ def null_stream(http: int, grpc: int, count: int) -> dict[str, float]:
 # --- LanceDB ---------------------------------------------------------------------------------------
 
 
+class Unheld:
+    """The lease of an index that nobody else writes."""
+
+    unclean = False
+
+    def writing(self) -> None:
+        pass
+
+    def renew(self) -> None:
+        pass
+
+
 def lance_ours(folder: str, count: int) -> dict[str, float]:
+    from airflow_provider_mlops.vector.outbox import Outbox
     from airflow_provider_mlops.vector.stores.base import Layout
     from airflow_provider_mlops.vector.stores.lance import open_lance
 
     store = open_lance("Ours", uri=folder, connection=None)
     rows = our_rows(0, count)
     build = store.begin("v1_00000000", Layout(DIMENSION, "cosine", PROPERTIES, False), None)
-    with measured() as result:
+    outbox = Outbox(build, Unheld())
+    with measured() as result, outbox:
         for start in range(0, count, BATCH):
-            build.upsert(rows[start : start + BATCH], lacking=True)
+            outbox.send(rows[start : start + BATCH], lacking=True)
     return result
 
 
@@ -211,15 +225,11 @@ def lance_bare(folder: str, count: int) -> dict[str, float]:
     import pyarrow as pa
 
     from airflow_provider_mlops.vector.stores.base import Layout
-    from airflow_provider_mlops.vector.stores.lance_rows import arrow_schema, arrow_table
+    from airflow_provider_mlops.vector.stores.lance_rows import arrow_batch, arrow_schema
 
     schema = arrow_schema(Layout(DIMENSION, "cosine", PROPERTIES, False), "00000000")
     rows = our_rows(0, count)
-    batches = [
-        batch
-        for start in range(0, count, BATCH)
-        for batch in arrow_table(rows[start : start + BATCH], schema).to_batches()
-    ]
+    batches = [arrow_batch(rows[start : start + BATCH], schema) for start in range(0, count, BATCH)]
     table = lancedb.connect(folder).create_table("Bare", schema=schema)
     with measured() as result:
         table.add(pa.RecordBatchReader.from_batches(schema, iter(batches)))

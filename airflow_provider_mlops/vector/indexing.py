@@ -15,6 +15,7 @@ from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.errors import GateRejected, GoldenQueriesInvalid
 from airflow_provider_mlops.vector.gate import Gate, GateReport, GoldenQuery, compared, judge, rejection
 from airflow_provider_mlops.vector.ledger import Holding, Ledger
+from airflow_provider_mlops.vector.outbox import Outbox
 from airflow_provider_mlops.vector.sources import Source
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores.base import (
@@ -61,7 +62,7 @@ class RunOptions:
     :param gate: what the version must achieve first, with its queries.
     :param max_delete_fraction: share of the indexed documents that may vanish in one run.
     :param max_bad_fraction: share of the source's records that may be unusable.
-    :param batch_size: chunks per batch.
+    :param batch_size: chunks that are embedded at a time.
     """
 
     mode: Mode = "auto"
@@ -249,7 +250,8 @@ class _Run:
         )
         self.ledger.schedule(before)
         chunks = planned_chunks(self.index, self.source, self.ledger)
-        smooth = write(chunks, self.ledger, before, build, self.maker, self.lease, self.options.batch_size)
+        outbox = Outbox(build, self.lease)
+        write(chunks, self.ledger, before, build, self.maker, outbox, self.lease, self.options.batch_size)
         before.close()
         after = self._hold(build)
         check_contents(build.version.name, after)
@@ -257,7 +259,7 @@ class _Run:
         self.lease.renew()
         build.settle()
         # What this run has written is looked up always; the rest where it or an earlier run met a crash.
-        claimed_only = smooth and not self.lease.unclean
+        claimed_only = outbox.smooth and not self.lease.unclean
         return heal(build, self.ledger.ids(claimed_only=claimed_only), self.lease)
 
     def _judge(self, snapshot: Snapshot, version: Version) -> GateReport | None:

@@ -54,6 +54,7 @@ def heal(build: Build, chunk_ids: Iterable[str], lease: Lease) -> int:
             )
         build.delete(lost)
         written = build.upsert(list(rows.values()))
+        build.flush()
         build.settle()
         if written.uncertain or written.refused or build.unfindable(lost):
             raise ChunksUnfindable(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 from airflow_provider_mlops.errors import MlopsError
 
@@ -83,9 +83,8 @@ class Layout:
     vectorizer: tuple[str, Mapping[str, Any]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One chunk as it is written.
+class Row(NamedTuple):
+    """One chunk as it is written. A tuple, because many of them are made, and taken apart, at a time.
 
     :param id: deterministic UUID (text form).
     :param doc: key of the document.
@@ -171,10 +170,17 @@ class Build(Snapshot, Protocol):
         """The version under construction."""
 
     def upsert(self, rows: Sequence[Row], *, lacking: bool = False) -> Written:
-        """Write rows; returns when the store answered for all of them. Ids are distinct within a call.
+        """Write rows. Ids are distinct within a call, and between two calls of :meth:`flush`.
 
         :param lacking: the version holds none of them, so the store need not look.
+        :returns: the store's answer. What it does not name is confirmed when :meth:`flush` returns.
         """
+
+    def flush(self) -> None:
+        """Have everything confirmed that was written. The other methods here do that first where they need it."""
+
+    def abandon(self) -> None:
+        """Let go of what is not confirmed: the process is about to end."""
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete by id; ids that are not there are no error. Returns when all are gone."""

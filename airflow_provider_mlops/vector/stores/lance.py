@@ -42,7 +42,6 @@ from airflow_provider_mlops.vector.stores.lance_errors import translated
 from airflow_provider_mlops.vector.stores.lance_lease import lance_lease
 from airflow_provider_mlops.vector.stores.lance_rows import (
     arrow_schema,
-    arrow_table,
     id_conditions,
     layout_problems,
     table_meta,
@@ -50,6 +49,7 @@ from airflow_provider_mlops.vector.stores.lance_rows import (
 )
 from airflow_provider_mlops.vector.stores.lance_rules import LIVE, REJECTED, dropped_tag, is_own_tag
 from airflow_provider_mlops.vector.stores.lance_upkeep import upkeep
+from airflow_provider_mlops.vector.stores.lance_writer import LanceWriter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,9 +127,13 @@ class LanceSnapshot:
     """One version, for reading. See :class:`~airflow_provider_mlops.vector.stores.base.Snapshot`."""
 
     def __init__(self, table: Any, index: str) -> None:
-        self._table = table
+        self._opened = table
         self._index = index
         self._meta = table_meta(table)
+
+    @property
+    def _table(self) -> Any:
+        return self._opened
 
     def count(self) -> int:
         """Number of chunks."""
@@ -211,18 +215,28 @@ class LanceBuild(LanceSnapshot):
     def __init__(self, table: Any, index: str, version: Version) -> None:
         super().__init__(table, index)
         self.version = version
+        self._writer = LanceWriter(table)
+
+    @property
+    def _table(self) -> Any:
+        # Whatever reads or deletes sees what was written before.
+        self._writer.flush()
+        return self._opened
 
     def upsert(self, rows: Sequence[Row], *, lacking: bool = False) -> Written:
-        """One atomic commit for all rows; a plain append if the version lacks them."""
-        if rows:
-            new = arrow_table(rows, self._table.schema)
-            with translated(self._index):
-                if lacking:
-                    self._table.add(new)
-                else:
-                    merge = self._table.merge_insert("id").when_matched_update_all()
-                    merge.when_not_matched_insert_all().execute(new)
+        """Rows that the version lacks are appended, others merged; see :class:`~.lance_writer.LanceWriter`."""
+        with translated(self._index):
+            (self._writer.append if lacking else self._writer.merge)(rows)
         return Written()
+
+    def flush(self) -> None:
+        """Commit."""
+        with translated(self._index):
+            self._writer.flush()
+
+    def abandon(self) -> None:
+        """Commit no more."""
+        self._writer.abandon()
 
     def delete(self, ids: Sequence[str]) -> None:
         """One atomic commit per thousand ids."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mlops.vector.stores.base import Hit, Layout, Row
+from airflow_provider_mlops.vector.stores.base import FIXED_COLUMNS, Hit, Layout, Row
+
+if TYPE_CHECKING:
+    import numpy as np
 
 META = b"mlops"
 IDS_PER_FILTER = 1000
@@ -71,21 +74,30 @@ def layout_problems(schema: Any, layout: Layout | None) -> list[str]:
     return problems
 
 
-def arrow_table(rows: Sequence[Row], schema: Any) -> Any:
-    """Rows as an Arrow table."""
-    import numpy as np
+def arrow_batch(rows: Sequence[Row], schema: Any) -> Any:
+    """Rows as Arrow columns."""
     import pyarrow as pa
 
+    values = dict(zip(Row._fields, zip(*rows, strict=True), strict=True))
     columns = []
     for field in schema:
         if field.name == "vector":
-            flat = pa.array(np.concatenate([row.vector for row in rows]).astype(np.float32, copy=False))
-            columns.append(pa.FixedSizeListArray.from_arrays(flat, field.type.list_size))
-        elif field.name in ("id", "doc", "ordinal", "digest", "text"):
-            columns.append(pa.array([getattr(row, field.name) for row in rows], type=field.type))
+            columns.append(_vector_column(values["vector"], field.type.list_size))
+        elif field.name in FIXED_COLUMNS:
+            columns.append(pa.array(values[field.name], type=field.type))
         else:
-            columns.append(pa.array([row.properties.get(field.name) for row in rows], type=field.type))
-    return pa.Table.from_arrays(columns, schema=schema)
+            own = [properties.get(field.name) for properties in values["properties"]]
+            columns.append(pa.array(own, type=field.type))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _vector_column(vectors: Sequence[np.ndarray], dimension: int) -> Any:
+    import pyarrow as pa
+
+    # Joined as bytes, which takes a third of the time of ``numpy.concatenate``.
+    packed = b"".join([vector.astype("<f4", copy=False).data for vector in vectors])
+    numbers = pa.Array.from_buffers(pa.float32(), len(vectors) * dimension, [None, pa.py_buffer(packed)])
+    return pa.FixedSizeListArray.from_arrays(numbers, dimension)
 
 
 def id_conditions(ids: Sequence[str]) -> Iterator[str]:

@@ -186,6 +186,12 @@ class WeaviateBuild(WeaviateSnapshot):
         with self._translated():
             return weaviate_batch.upsert(self._client, self._physical, rows)
 
+    def flush(self) -> None:
+        """Nothing waits: the server has answered."""
+
+    def abandon(self) -> None:
+        """Nothing waits."""
+
     def delete(self, ids: Sequence[str]) -> None:
         """In parts, each repeated until the server finds nothing more."""
         from weaviate.classes.query import Filter

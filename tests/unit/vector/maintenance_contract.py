@@ -39,7 +39,7 @@ class MaintenanceContract(TaskContract):
             )
             name = version_name(live.number + 1, self.index.fingerprint())
             build = store.begin(name, self.index.layout(), None)
-            written = build.upsert(list(change(rows)))
+            written = build.upsert(list(change(rows)), lacking=True)
             assert (written.uncertain, written.refused) == ([], {})
             build.settle()
             build.seal()
@@ -72,10 +72,10 @@ class MaintenanceContract(TaskContract):
                 return others
             if figure == "doubled":
                 (left_over,) = chunk_ids(self.index.name, first.doc, ["an older text"])
-                return [*rows, replace(first, id=left_over, text="an older text")]
+                return [*rows, first._replace(id=left_over, text="an older text")]
             if figure == "foreign":
-                return [*others, replace(first, text="changed by hand")]
-            return [*others, replace(first, vector=first.vector * 0)]
+                return [*others, first._replace(text="changed by hand")]
+            return [*others, first._replace(vector=first.vector * 0)]
 
         self.build(documents())
         spoiled = self.spoil(change)

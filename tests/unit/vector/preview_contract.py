@@ -87,6 +87,7 @@ class PreviewContract(TaskContract):
             build = store.begin(name, self.index.layout(), first)
             rows = store.read(first)
             build.upsert(list(rows.rows([chunk for chunk, _, _ in rows.scan()]).values()))
+            build.flush()
         more = [*documents(), {"id": "new", "text": "Something else."}]
         plan = self.plan(more, activate=False)
         assert (plan["version"], plan["to_embed"], plan["in_place"]) == (name, 1, False)

@@ -125,6 +125,7 @@ class StoreContract:
         with open_store("Docs") as store:
             build = store.begin(V1, LAYOUT, None)
             build.upsert([row(1), row(2)])
+            build.flush()
         with open_store("Docs") as store:
             assert [version.name for version in store.versions()] == [V1]
             again = store.resume(V1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 from airflow_provider_mlops.errors import RemoteUnavailable
 from airflow_provider_mlops.vector import HashEmbedder
+from airflow_provider_mlops.vector import outbox as outbox_module
 from airflow_provider_mlops.vector.documents import Chunk
 from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.errors import (
@@ -20,8 +20,9 @@ from airflow_provider_mlops.vector.errors import (
     WritesUnconfirmed,
 )
 from airflow_provider_mlops.vector.ledger import Ledger
+from airflow_provider_mlops.vector.outbox import SECONDS_PER_COMMIT, TRIES, Outbox
 from airflow_provider_mlops.vector.stores.base import Hit, Row, Version, Written, release_after
-from airflow_provider_mlops.vector.sync import TRIES, write
+from airflow_provider_mlops.vector.sync import write
 from airflow_provider_mlops.vector.verify import check_contents, heal
 
 Answer = Callable[[Sequence[Row]], Written]
@@ -40,6 +41,7 @@ class Memory:
         self.stored: dict[str, Row] = {}
         self.hidden: set[str] = set()
         self.calls: list[int] = []
+        self.flushes = 0
         self.log: list[str] = []
         self._answers = list(answers)
 
@@ -49,6 +51,12 @@ class Memory:
         self.log.append("upsert")
         self.stored.update((row.id, row) for row in rows)
         return self._answers.pop(0)(rows) if self._answers else Written()
+
+    def flush(self) -> None:
+        self.flushes += 1
+
+    def abandon(self) -> None:
+        self.log.append("abandon")
 
     def delete(self, ids: Sequence[str]) -> None:
         self.log.append("delete")
@@ -129,8 +137,10 @@ def apply(
         claims = ((chunk_, ledger.claim(chunk_)) for chunk_ in chunks(count))
         planned = ((chunk_, lacking) for chunk_, lacking in claims if lacking is not None)
         maker = RowMaker(HashEmbedder(16))
-        smooth = write(planned, ledger, before, store, maker, held or Held(), 10, sleep=pauses.append)
-    assert smooth is not bool(pauses)
+        lease = held or Held()
+        outbox = Outbox(store, lease, sleep=pauses.append)
+        write(planned, ledger, before, store, maker, outbox, lease, 10)
+    assert outbox.smooth is not bool(pauses)
     return pauses
 
 
@@ -139,6 +149,53 @@ def test_stale_chunks_go_only_after_all_writes() -> None:
     assert apply(store, stale=["stale"]) == []
     assert store.log == ["upsert", "upsert", "delete"]
     assert set(store.stored) == {chunk.id for chunk in chunks(20)}
+
+
+def row(number: int) -> Row:
+    return Row(f"id{number}", "d", 0, "x", "text", {}, np.ones(24, np.float32))
+
+
+def test_what_was_sent_is_confirmed_when_it_is_much_or_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "BYTES_PER_COMMIT", 1000)  # ten rows
+    now = [0.0]
+    store = Memory()
+    outbox = Outbox(store, Held(), clock=lambda: now[0])
+    for start in range(0, 25, 5):
+        outbox.send([row(number) for number in range(start, start + 5)], lacking=True)
+    assert (store.calls, store.flushes) == ([5] * 5, 2)
+    now[0] += SECONDS_PER_COMMIT
+    outbox.send([row(30)], lacking=False)
+    assert store.flushes == 2
+    now[0] += 1
+    outbox.send([row(31)], lacking=True)
+    assert store.flushes == 3
+    with outbox:
+        outbox.send([row(32)], lacking=True)
+    assert (store.flushes, store.log[-1]) == (4, "upsert")
+
+
+@pytest.mark.parametrize(
+    ("error", "held", "flushes", "abandoned"),
+    [
+        (ConnectionError("the embedder is gone"), 10, 1, False),  # what was paid for is kept
+        (IndexBusy("taken over"), 1, 0, True),
+        (KeyboardInterrupt(), 10, 0, True),
+    ],
+)
+def test_what_waits_is_confirmed_after_a_failure_if_the_lease_is_still_held(
+    error: BaseException, held: int, flushes: int, abandoned: bool
+) -> None:
+    store = Memory()
+    outbox = Outbox(store, Held(held))
+
+    def fail_midway() -> None:
+        with outbox:
+            outbox.send([row(1)], lacking=True)
+            raise error
+
+    with pytest.raises(type(error)):
+        fail_midway()
+    assert (store.flushes, "abandon" in store.log) == (flushes, abandoned)
 
 
 def test_lost_answers_are_asked_for_again_in_smaller_batches() -> None:
@@ -171,11 +228,11 @@ def test_run_that_lost_its_lease_stops_before_the_next_write() -> None:
     store = Memory()
     with pytest.raises(IndexBusy):
         apply(store, held=Held(1), stale=["stale"])
-    assert store.log == ["upsert"]
+    assert store.log == ["upsert", "abandon"]
     store = Memory()
     with pytest.raises(IndexBusy):
         apply(store, held=Held(2), stale=["stale"])
-    assert store.log == ["upsert", "upsert"]
+    assert (store.log, store.flushes) == (["upsert", "upsert", "abandon"], 0)
 
 
 def test_hidden_chunks_are_deleted_and_written_anew() -> None:
@@ -207,8 +264,8 @@ def test_contents_are_compared_chunk_by_chunk() -> None:
         for chunk in chunks(20):
             ledger.add([[chunk]])
         check_contents("v1", ledger.hold(store.scan()))
-        store.stored["id000"] = replace(store.stored["id000"], digest="other")
-        store.stored["id001"] = replace(store.stored["id001"], id="left over")
+        store.stored["id000"] = store.stored["id000"]._replace(digest="other")
+        store.stored["id001"] = store.stored["id001"]._replace(id="left over")
         with pytest.raises(WritesUnconfirmed, match="1 chunks are missing, 1 stale and 1 left over"):
             check_contents("v1", ledger.hold(store.scan()))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from airflow_provider_mlops.vector.stores.weaviate_batch import (
@@ -16,8 +14,8 @@ from tests.unit.vector.store_contract import row
 
 def test_requests_are_bounded_in_objects_and_bytes_and_hold_every_row_once() -> None:
     rows = [row(number) for number in range(600)]
-    long = [replace(row(600 + number), text="x" * 100_000) for number in range(20)]
-    huge = replace(row(700), text="x" * BYTES_PER_REQUEST)
+    long = [row(600 + number)._replace(text="x" * 100_000) for number in range(20)]
+    huge = row(700)._replace(text="x" * BYTES_PER_REQUEST)
     parts = list(_requests([*rows, *long, huge]))
     assert [chunk.id for part in parts for chunk in part] == [chunk.id for chunk in [*rows, *long, huge]]
     assert max(map(len, parts)) == OBJECTS_PER_REQUEST
@@ -28,6 +26,6 @@ def test_requests_are_bounded_in_objects_and_bytes_and_hold_every_row_once() -> 
 
 
 def test_rows_with_and_without_vectors_go_apart() -> None:
-    bare = [replace(row(number), vector=np.empty(0, np.float32)) for number in range(0, 10, 2)]
+    bare = [row(number)._replace(vector=np.empty(0, np.float32)) for number in range(0, 10, 2)]
     parts = list(_requests([chunk for number in range(5) for chunk in (bare[number], row(100 + number))]))
     assert [{bool(chunk.vector.size) for chunk in part} for part in parts] == [{True}, {False}]

@@ -44,8 +44,8 @@ def test_every_refused_object_is_reported_with_the_servers_words(reach: Reach) -
     with opened(reach) as store:
         build = store.begin(V1, LAYOUT, None)
         build.upsert([row(0)])
-        short = replace(row(1), vector=np.ones(3, dtype=np.float32))
-        wrong_type = replace(row(2), properties={"year": "long ago"})
+        short = row(1)._replace(vector=np.ones(3, dtype=np.float32))
+        wrong_type = row(2)._replace(properties={"year": "long ago"})
         written = build.upsert([row(3), short, wrong_type, row(4)])
         assert written.refused.keys() == {row(1).id, row(2).id}
         assert "vector" in written.refused[row(1).id]
