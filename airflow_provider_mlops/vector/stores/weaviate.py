@@ -20,7 +20,7 @@ from airflow_provider_mlops.vector.errors import (
     VersionMissing,
     WritesUnconfirmed,
 )
-from airflow_provider_mlops.vector.stores import weaviate_batch
+from airflow_provider_mlops.vector.stores import weaviate_batch, weaviate_lookup
 from airflow_provider_mlops.vector.stores.base import (
     Hit,
     Layout,
@@ -44,9 +44,6 @@ _FIXED = ("doc", "ordinal", "digest", "text")
 _IDS_PER_DELETE = 1000
 _IDS_PER_FETCH = 250
 _SCAN_PAGE = 1000
-# How many neighbours are looked through for a chunk, in steps; only equal vectors crowd it out.
-_NEIGHBOURS = (5, 100, 1000)
-_TIE = 1e-5
 #: Seconds that a server with asynchronous indexing gets to empty its queue.
 QUEUE_SECONDS = 3600.0
 
@@ -146,23 +143,8 @@ class WeaviateSnapshot:
 
     def unfindable(self, ids: Sequence[str]) -> list[str]:
         """Chunks that the vector index does not know, whatever the store says."""
-        with (
-            ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-check") as threads,
-            self._translated(),
-        ):
-            found = list(threads.map(self._finds, ids))
-        return [chunk for chunk, there in zip(ids, found, strict=True) if not there]
-
-    def _finds(self, chunk: str) -> bool:
-        for limit in _NEIGHBOURS:
-            near = weaviate_batch.neighbours(self._client, self._physical, chunk, limit)
-            if chunk in near:
-                return True
-            distances = list(near.values())
-            if not distances or distances[-1] - distances[0] > _TIE:
-                return False
-        # As many equal vectors that crowd each other out: there is no telling, and nothing to gain.
-        return True
+        with self._translated():
+            return weaviate_lookup.unfindable(self._client, self._physical, ids)
 
     def layout_problems(self, layout: Layout | None) -> list[str]:
         """Compare the collection's settings with those that the layout would get."""

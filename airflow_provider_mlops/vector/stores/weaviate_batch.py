@@ -125,32 +125,3 @@ def _request(collection: str, rows: Sequence[Row]) -> Any:
             vector = row.vector.astype("<f4", copy=False).tobytes()
             item.vectors.add(name=VECTOR_NAME, vector_bytes=vector, type=single)
     return request
-
-
-def neighbours(client: WeaviateClient, collection: str, chunk: str, limit: int) -> dict[str, float]:
-    """Ids and distances of the chunks that are nearest to a stored one, itself among them if it can be found.
-
-    The server takes the vector from its store and looks for it in its index. Nothing comes back if there is no
-    such chunk, or none with a vector.
-    """
-    from weaviate.exceptions import WeaviateQueryError
-    from weaviate.proto.v1 import base_search_pb2, search_get_pb2
-
-    request = search_get_pb2.SearchRequest(
-        collection=collection,
-        limit=limit,
-        near_object=base_search_pb2.NearObject(
-            id=chunk, targets=base_search_pb2.Targets(target_vectors=[VECTOR_NAME])
-        ),
-        metadata=search_get_pb2.MetadataRequest(uuid=True, distance=True),
-        uses_123_api=True,
-        uses_125_api=True,
-        uses_127_api=True,
-    )
-    try:
-        answer = client._connection.grpc_search(request)
-    except WeaviateQueryError as error:
-        if "vector not found" in str(error):
-            return {}
-        raise
-    return {item.metadata.id: item.metadata.distance for item in answer.results}

@@ -20,6 +20,7 @@ from airflow_provider_mlops.vector.stores import open_store as open_any
 from airflow_provider_mlops.vector.stores.base import Store
 from airflow_provider_mlops.vector.stores.weaviate_client import _credentials, connect
 from tests.servers.ports import free_ports
+from tests.servers.weaviate import Weaviate
 from tests.unit.vector.store_contract import LAYOUT, V1, OpenStore, StoreContract, row
 from tests.wire.vector.conftest import Reach
 
@@ -109,3 +110,15 @@ def test_official_connection_fields_make_the_credentials() -> None:
     assert isinstance(made(extra={"access_token": "t"}), AuthBearerToken)
     assert isinstance(made(extra={"client_secret": "t"}), AuthClientCredentials)
     assert isinstance(made(login="u", password="p"), AuthClientPassword)
+
+
+@pytest.mark.server("weaviate")
+def test_chunks_are_looked_up_where_graphql_is_turned_off() -> None:
+    with Weaviate({"DISABLE_GRAPHQL": "true"}) as server:
+        info = ConnectionInfo(
+            "w", host=server.host, port=server.ports["http"], extra={"grpc_port": server.ports["grpc"]}
+        )
+        with open_any("weaviate", "Docs", conn_id="w", uri=None, connections=lambda name: info) as store:
+            build = store.begin(V1, LAYOUT, None)
+            build.upsert([row(number) for number in range(10)])
+            assert build.unfindable([row(number).id for number in range(12)]) == [row(10).id, row(11).id]

@@ -1,0 +1,109 @@
+"""Weaviate: whether stored chunks are found by their own vectors, which nothing but a search can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_mlops.errors import RemoteUnavailable
+from airflow_provider_mlops.vector.batches import batches
+from airflow_provider_mlops.vector.stores.weaviate_batch import IN_FLIGHT, VECTOR_NAME
+
+if TYPE_CHECKING:
+    from weaviate import WeaviateClient
+
+# Look-ups per request: the server's gRPC interface takes one, which costs the client twenty times as much.
+_PER_REQUEST = 100
+# How many neighbours are looked through for a chunk, in steps; only equal vectors crowd it out.
+_NEIGHBOURS = (5, 100, 1000)
+_TIE = 1e-5
+_NO_VECTOR = "vector not found"
+
+
+def unfindable(client: WeaviateClient, collection: str, chunks: Sequence[str]) -> list[str]:
+    """Those of the chunks that a search by their own vector does not find: also those that are not there at all.
+
+    The server takes each vector from its store and looks for it in its vector index.
+
+    :param collection: its physical name.
+    :raises weaviate.exceptions.WeaviateBaseError, RemoteUnavailable: the server did not answer.
+    """
+    open_, lost = list(chunks), []
+    for limit in _NEIGHBOURS:
+        crowded = []
+        for chunk, near in _neighbours(client, collection, open_, limit):
+            distances = list(near.values())
+            if chunk in near:
+                continue
+            if not distances or distances[-1] - distances[0] > _TIE:
+                lost.append(chunk)
+            else:
+                crowded.append(chunk)
+        open_ = crowded
+    # What is open still has as many equal vectors around it that crowd each other out: there is no telling, and
+    # nothing to gain.
+    return [chunk for chunk in chunks if chunk in set(lost)] if lost else []
+
+
+def _neighbours(
+    client: WeaviateClient, collection: str, chunks: Sequence[str], limit: int
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Each chunk with ids and distances of those nearest to it: none, if it is not there or has no vector."""
+    with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-check") as threads:
+        parts = list(batches(chunks, _PER_REQUEST))
+        for part, found in zip(
+            parts, threads.map(lambda part: _ask(client, collection, part, limit), parts), strict=True
+        ):
+            yield from zip(part, found, strict=True)
+
+
+def _ask(
+    client: WeaviateClient, collection: str, chunks: Sequence[str], limit: int
+) -> list[dict[str, float]]:
+    from weaviate.exceptions import UnexpectedStatusCodeError
+
+    try:
+        answer = client.graphql_raw_query(_query(collection, chunks, limit))
+    except UnexpectedStatusCodeError as error:
+        if "disabled" not in str(error):
+            raise
+        return [_ask_one(client, collection, chunk, limit) for chunk in chunks]
+    problems: Any = answer.errors or ()  # a list, whatever its type says
+    for problem in problems:
+        if _NO_VECTOR not in problem["message"]:
+            raise RemoteUnavailable(f"Collection {collection!r}: a look-up failed: {problem['message']}")
+    return [_distances(answer.get[f"c{place}"]) for place in range(len(chunks))]
+
+
+def _query(collection: str, chunks: Sequence[str], limit: int) -> str:
+    looks = (
+        f'c{place}: {collection}(limit: {limit}, nearObject: {{id: "{chunk}", targetVectors: ["{VECTOR_NAME}"]}}) '
+        "{ _additional { id distance } }"
+        for place, chunk in enumerate(chunks)
+    )
+    return f"{{ Get {{ {' '.join(looks)} }} }}"
+
+
+def _distances(objects: Any) -> dict[str, float]:
+    return {item["_additional"]["id"]: item["_additional"]["distance"] for item in objects or ()}
+
+
+def _ask_one(client: WeaviateClient, collection: str, chunk: str, limit: int) -> dict[str, float]:
+    """For servers whose GraphQL interface is turned off."""
+    from weaviate.classes.query import MetadataQuery
+    from weaviate.exceptions import WeaviateQueryError
+
+    try:
+        answer = client.collections.use(collection).query.near_object(
+            chunk,
+            limit=limit,
+            target_vector=VECTOR_NAME,
+            return_metadata=MetadataQuery(distance=True),
+            return_properties=[],
+        )
+    except WeaviateQueryError as error:
+        if _NO_VECTOR in str(error):
+            return {}
+        raise
+    return {str(item.uuid): item.metadata.distance or 0.0 for item in answer.objects}
