@@ -15,11 +15,15 @@ from airflow_provider_mlops.vector.embedders import (
     WeaviateModule,
 )
 from airflow_provider_mlops.vector.gate import Gate
+from airflow_provider_mlops.vector.settings import BM25, HNSW, Flat, WeaviateSettings
 from airflow_provider_mlops.vector.sources import Records, SqlSource
 from airflow_provider_mlops.vector.spec import VectorIndex
 
 __all__ = [
+    "BM25",
+    "HNSW",
     "CallableEmbedder",
+    "Flat",
     "Gate",
     "HashEmbedder",
     "MarkdownChunker",
@@ -32,5 +36,6 @@ __all__ = [
     "SqlSource",
     "VectorIndex",
     "WeaviateModule",
+    "WeaviateSettings",
     "WholeText",
 ]

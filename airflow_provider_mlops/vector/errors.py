@@ -129,6 +129,15 @@ class IndexDamaged(PermanentError):
     remedy = "Run VectorIndexOperator with mode='rebuild', or roll back; on_damage='heal' repairs chunks that are only not found."
 
 
+class LayoutChanged(PermanentError):
+    """A version's columns, tokenization or vector index are not as declared: somebody else made or changed it. Nothing was written.
+
+    Fields: ``problems`` (one line each).
+    """
+
+    remedy = "Run once with mode='rebuild': it builds a version of its own beside that one."
+
+
 class VersionIncomplete(PermanentError):
     """The version that was to go live was never finished, or was rejected by its gate."""
 

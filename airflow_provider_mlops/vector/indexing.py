@@ -12,7 +12,7 @@ from airflow_provider_mlops.vector.chunking import WholeText
 from airflow_provider_mlops.vector.documents import vector_problem
 from airflow_provider_mlops.vector.embedders import WeaviateModule
 from airflow_provider_mlops.vector.embedding import RowMaker
-from airflow_provider_mlops.vector.errors import GateRejected, GoldenQueriesInvalid
+from airflow_provider_mlops.vector.errors import GateRejected, GoldenQueriesInvalid, LayoutChanged
 from airflow_provider_mlops.vector.gate import Gate, GateReport, GoldenQuery, compared, judge, rejection
 from airflow_provider_mlops.vector.ledger import Holding, Ledger
 from airflow_provider_mlops.vector.outbox import Outbox
@@ -160,6 +160,7 @@ class _Run:
             )
         start, plan, held = None, SyncPlan(self.found.chunks, 0, 0, 0), None
         for base in bases:
+            self._check_layout(base)
             holding = self._checked(base)
             found = holding.plan()
             if found.empty:
@@ -195,6 +196,13 @@ class _Run:
 
     def _hold(self, snapshot: Snapshot) -> Holding:
         return self.ledger.hold(renewing(snapshot.scan(), self.lease))
+
+    def _check_layout(self, version: Version) -> None:
+        if problems := self.store.read(version.name).layout_problems(self.index.layout()):
+            raise LayoutChanged(
+                f"Index {self.index.name!r}: version {version.name} is not as declared: {'; '.join(problems)}",
+                problems=problems,
+            )
 
     def _checked(self, version: Version) -> Holding:
         """What a finished version holds, after the fuse was asked about the documents that would go."""
@@ -327,6 +335,7 @@ class _Run:
         healed: int,
         report: GateReport | None,
     ) -> Outcome:
+        self.store.adapt(version.name, self.index.layout())
         active = live is not None and live.name == version.name
         if self.options.activate and not active:
             self.lease.renew()

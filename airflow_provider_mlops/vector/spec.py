@@ -27,6 +27,7 @@ from airflow_provider_mlops.vector.embedders import (
     embedder_to_json,
 )
 from airflow_provider_mlops.vector.embedders.base import CountsTokens
+from airflow_provider_mlops.vector.settings import WeaviateSettings
 from airflow_provider_mlops.vector.stores import BACKENDS
 from airflow_provider_mlops.vector.stores.base import FIXED_COLUMNS, Layout
 
@@ -71,6 +72,7 @@ class VectorIndex:
         ``vector`` below ``[mlops] artifacts``.
     :param metric: how distance is measured: ``cosine``, ``dot`` or ``l2``.
     :param full_text: LanceDB only: keep a full-text index as well. Weaviate always has one.
+    :param weaviate: Weaviate only: kind of vector index, compression, word search, copies.
     :param keep_versions: how many finished versions stay (at least 1); the live one always stays. Releases
         can be rolled back to a version as long as it is there.
     :raises InvalidArgument: one of these is not as said.
@@ -87,6 +89,7 @@ class VectorIndex:
     uri: str | None = None
     metric: Literal["cosine", "dot", "l2"] = "cosine"
     full_text: bool = False
+    weaviate: WeaviateSettings | None = None
     keep_versions: int = 3
 
     def __post_init__(self) -> None:
@@ -108,6 +111,8 @@ class VectorIndex:
             return "the uri holds credentials; put them into a connection"
         if self.full_text and self.backend != "lancedb":
             return "full_text is for LanceDB; Weaviate always keeps a full-text index"
+        if self.weaviate is not None and self.backend != "weaviate":
+            return f"settings for Weaviate, and the backend is {self.backend!r}"
         if isinstance(self.embedder, WeaviateModule) and self.backend != "weaviate":
             return f"{self.embedder.module} is a module of Weaviate, and the backend is {self.backend!r}"
         if isinstance(self.embedder, PrecomputedVectors) and not isinstance(self.chunker, WholeText):
@@ -150,6 +155,7 @@ class VectorIndex:
             dict(self.properties),
             self.full_text,
             (module.module, dict(module.settings)) if module else None,
+            self.weaviate or WeaviateSettings(),
         )
 
     def fingerprint(self) -> str:
@@ -161,8 +167,12 @@ class VectorIndex:
                 "chunker": self.chunker.identity(),
                 "properties": dict(self.properties),
                 "metric": self.metric,
+                **({"weaviate": settings} if (settings := self._settings_identity()) else {}),
             }
         )
+
+    def _settings_identity(self) -> dict[str, Any]:
+        return self.weaviate.identity() if self.weaviate else {}
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object from which :meth:`from_json` makes an equal index."""
@@ -178,6 +188,7 @@ class VectorIndex:
             "uri": self.uri,
             "metric": self.metric,
             "full_text": self.full_text,
+            "weaviate": self.weaviate.to_json() if self.weaviate else None,
             "keep_versions": self.keep_versions,
         }
 
@@ -192,6 +203,8 @@ class VectorIndex:
             arguments["embedder"] = embedder_from_json(arguments["embedder"])
         if "chunker" in arguments:
             arguments["chunker"] = chunker_from_json(arguments["chunker"])
+        if arguments.get("weaviate") is not None:
+            arguments["weaviate"] = WeaviateSettings.from_json(arguments["weaviate"])
         try:
             return cls(**arguments)
         except TypeError as error:

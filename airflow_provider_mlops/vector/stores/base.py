@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 from airflow_provider_mlops.errors import MlopsError
+from airflow_provider_mlops.vector.settings import WeaviateSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,6 +75,7 @@ class Layout:
     :param properties: name to type of the user's properties.
     :param full_text: keep a full-text index beside the vectors (where that is an option of the store).
     :param vectorizer: what makes the vectors in the store, with its settings, if that is where they are made.
+    :param weaviate: settings that only Weaviate has.
     """
 
     dimension: int
@@ -81,6 +83,7 @@ class Layout:
     properties: Mapping[str, str]
     full_text: bool
     vectorizer: tuple[str, Mapping[str, Any]] | None = None
+    weaviate: WeaviateSettings = field(default_factory=WeaviateSettings)
 
 
 class Row(NamedTuple):
@@ -261,6 +264,9 @@ class Store(Protocol):
 
     def resume(self, version: str) -> Build:
         """Write on: an unfinished or rejected version, or a finished one where ``shared_writes``."""
+
+    def adapt(self, version: str, layout: Layout) -> None:
+        """Bring settings that can be changed in a version that is there to those of the layout."""
 
     def activate(self, version: str) -> str | None:
         """Make a finished version live, verify it, and return the name of the version that was.

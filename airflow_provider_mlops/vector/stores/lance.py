@@ -367,6 +367,9 @@ class LanceStore:
             table = self._table(self._index)
         return LanceBuild(table, self._index, Version(version, self._index, "building"))
 
+    def adapt(self, version: str, layout: Layout) -> None:
+        """Nothing to do: versions do not change."""
+
     def activate(self, version: str) -> str | None:
         """Point the tag ``live`` to the version's commit."""
         table = self._table(self._index)

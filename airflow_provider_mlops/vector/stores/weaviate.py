@@ -6,6 +6,7 @@ alias that moves is split between two collections. Auto-schema is never relied o
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,12 +33,18 @@ from airflow_provider_mlops.vector.stores.base import (
 )
 from airflow_provider_mlops.vector.stores.weaviate_batch import IN_FLIGHT, VECTOR_NAME
 from airflow_provider_mlops.vector.stores.weaviate_client import connect, translated
-from airflow_provider_mlops.vector.stores.weaviate_layout import collection_settings, layout_problems
+from airflow_provider_mlops.vector.stores.weaviate_layout import (
+    collection_settings,
+    layout_problems,
+    setting_changes,
+)
 from airflow_provider_mlops.vector.stores.weaviate_registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
     from weaviate import WeaviateClient
+
+log = logging.getLogger(__name__)
 
 _FIXED = ("doc", "ordinal", "digest", "text")
 # The server deletes at most 10,000 objects per call; message sizes bound the others.
@@ -289,6 +296,15 @@ class WeaviateStore:
             self._registry.put(version, {"state": "building"})
             known = Version(known.name, known.physical, "building")
         return WeaviateBuild(self._client, self._registry, known)
+
+    def adapt(self, version: str, layout: Layout) -> None:
+        """Change the collection's settings where they differ."""
+        physical = self._known(version).physical
+        with translated(f"Collection {physical!r}"):
+            config = self._client.collections.use(physical).config
+            if changes := setting_changes(config.get(), layout.weaviate):
+                log.info("Collection %s: changing %s", physical, ", ".join(sorted(changes)))
+                config.update(**changes)
 
     def activate(self, version: str) -> str | None:
         """Point the alias to the version's collection, and look whether it does."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from airflow_provider_mlops.vector.settings import HNSW, Flat, Quantization, WeaviateSettings
 from airflow_provider_mlops.vector.stores.base import Layout
 from airflow_provider_mlops.vector.stores.weaviate_batch import VECTOR_NAME
+
+# How the server writes that it chooses ef itself.
+_DYNAMIC_EF = -1
 
 
 def collection_settings(layout: Layout) -> dict[str, Any]:
@@ -54,11 +58,109 @@ def collection_settings(layout: Layout) -> dict[str, Any]:
         ],
         "vector_config": vectors(
             name=VECTOR_NAME,
-            vector_index_config=Configure.VectorIndex.hnsw(distance_metric=metrics[layout.metric]),
-            # A quarter of the memory, faster to build, and the same recall after rescoring.
-            quantizer=Configure.VectorIndex.Quantizer.rq(bits=8),
+            vector_index_config=_vector_index(layout.weaviate, metrics[layout.metric]),
+            quantizer=_quantizer(layout.weaviate.vector_index.quantization),
         ),
+        **_other_settings(layout.weaviate),
     }
+
+
+def _vector_index(settings: WeaviateSettings, metric: Any) -> Any:
+    from weaviate.classes.config import Configure
+
+    index = settings.vector_index
+    if isinstance(index, Flat):
+        return Configure.VectorIndex.flat(distance_metric=metric)
+    return Configure.VectorIndex.hnsw(
+        distance_metric=metric,
+        ef_construction=index.ef_construction,
+        max_connections=index.max_connections,
+        ef=index.ef,
+    )
+
+
+def _quantizer(name: Quantization) -> Any:
+    from weaviate.classes.config import Configure
+
+    make = Configure.VectorIndex.Quantizer
+    if name in ("rq8", "rq1"):
+        return make.rq(bits=int(name[2:]))
+    return getattr(make, name)()
+
+
+def _other_settings(settings: WeaviateSettings) -> dict[str, Any]:
+    from weaviate.classes.config import Configure
+
+    arguments: dict[str, Any] = {
+        "inverted_index_config": Configure.inverted_index(bm25_k1=settings.bm25.k1, bm25_b=settings.bm25.b)
+    }
+    if settings.replicas is not None or settings.async_replication is not None:
+        arguments["replication_config"] = Configure.replication(
+            factor=settings.replicas, async_enabled=settings.async_replication
+        )
+    return arguments
+
+
+def setting_changes(config: Any, settings: WeaviateSettings) -> dict[str, Any]:
+    """Arguments of an update that brings a collection to the settings; empty if it has them.
+
+    :param config: of the collection, as the client gives it.
+    """
+    from weaviate.classes.config import Reconfigure
+
+    changes: dict[str, Any] = {}
+    index, there = settings.vector_index, config.vector_config[VECTOR_NAME].vector_index_config
+    if isinstance(index, HNSW) and _dynamic(there.ef) != index.ef:
+        changes["vector_config"] = Reconfigure.Vectors.update(
+            name=VECTOR_NAME,
+            vector_index_config=Reconfigure.VectorIndex.hnsw(
+                ef=_DYNAMIC_EF if index.ef is None else index.ef
+            ),
+        )
+    bm25 = config.inverted_index_config.bm25
+    if (bm25.k1, bm25.b) != (settings.bm25.k1, settings.bm25.b):
+        changes["inverted_index_config"] = Reconfigure.inverted_index(
+            bm25_k1=settings.bm25.k1, bm25_b=settings.bm25.b
+        )
+    copies = config.replication_config
+    wanted = (settings.replicas, settings.async_replication)
+    if any(
+        want is not None and want != have
+        for want, have in zip(wanted, (copies.factor, copies.async_enabled), strict=True)
+    ):
+        changes["replication_config"] = Reconfigure.replication(
+            factor=settings.replicas, async_enabled=settings.async_replication
+        )
+    return changes
+
+
+def _dynamic(ef: int) -> int | None:
+    return None if ef == _DYNAMIC_EF else ef
+
+
+def _index_problems(there: Any, settings: WeaviateSettings) -> list[str]:
+    """What differs of the vector index, beside what can be changed in place."""
+    wanted = settings.vector_index
+    problems = []
+    kind = there.vector_index_type()
+    if kind != settings.kind:
+        return [f"the vector index is {kind}, not {settings.kind}"]
+    if (found := _quantization(there.quantizer)) != wanted.quantization:
+        problems.append(f"the quantization is {found}, not {wanted.quantization}")
+    if isinstance(wanted, HNSW):
+        problems += [
+            f"{name} is {getattr(there, name)}, not {getattr(wanted, name)}"
+            for name in ("ef_construction", "max_connections")
+            if getattr(there, name) != getattr(wanted, name)
+        ]
+    return problems
+
+
+def _quantization(quantizer: Any) -> str:
+    if quantizer is None:
+        return "none"
+    name = type(quantizer).__name__.strip("_").removesuffix("Config").lower()
+    return f"rq{quantizer.bits or 8}" if name == "rq" else name
 
 
 def layout_problems(config: Any, layout: Layout | None) -> list[str]:
@@ -89,4 +191,5 @@ def layout_problems(config: Any, layout: Layout | None) -> list[str]:
         metric = vector.vector_index_config.distance_metric.value
         if metric.removesuffix("-squared") != layout.metric:
             problems.append(f"the metric is {metric}, not {layout.metric}")
+        problems += _index_problems(vector.vector_index_config, layout.weaviate)
     return problems

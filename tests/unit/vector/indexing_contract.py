@@ -78,8 +78,8 @@ class Watched:
         return self.inner.embed(texts, kind)
 
 
-class IndexingContract:
-    """Subclasses provide ``index`` and ``info`` (the connection, or ``None``)."""
+class IndexRuns:
+    """Runs of an index. Subclasses provide ``index`` and ``info`` (the connection, or ``None``)."""
 
     @pytest.fixture
     def info(self) -> ConnectionInfo | None:
@@ -132,6 +132,10 @@ class IndexingContract:
 
     def top(self, query: str) -> str:
         return search(self.index, query, k=1, connections=self.connections)[0].doc
+
+
+class IndexingContract(IndexRuns):
+    """Subclasses provide the same."""
 
     def test_first_run_builds_everything_and_makes_it_live(self) -> None:
         outcome = self.run(documents(), gate=PASSES)
