@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.damage import AuditReport
 from airflow_provider_mlops.vector.documents import vector_problem
-from airflow_provider_mlops.vector.ids import chunk_ids
+from airflow_provider_mlops.vector.ids import chunk_ids, placed
 from airflow_provider_mlops.vector.ledger import Ledger
 from airflow_provider_mlops.vector.stores.base import Layout, Lease, Row, Snapshot, Store, Version, renewing
 from airflow_provider_mlops.vector.verify import heal
@@ -93,7 +93,8 @@ def _look(
 
 def _is_ours(index: str, row: Row) -> bool:
     # Which of several equal texts of its document it is, is not known: at most as many came before as its place says.
-    return any(row.id in chunk_ids(index, row.doc, [row.text] * count) for count in (1, row.ordinal + 1))
+    _, chunk = placed(row.id)
+    return any(chunk in chunk_ids(index, row.doc, [row.text] * count) for count in (1, row.ordinal + 1))
 
 
 def _usable(vector: np.ndarray, layout: Layout | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,8 @@ from airflow_provider_mlops.vector.stores.base import Scalar
 if TYPE_CHECKING:
     import numpy as np
 
+# What Weaviate takes as the name of a tenant.
+_TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Between the headings of a path.
 _PATH = " > "
 
@@ -66,14 +69,23 @@ def chunks_of(index: VectorIndex, record: Mapping[str, Any]) -> list[Chunk]:
         raise UnusableRecord(f"{index.text!r} is empty")
     properties = _properties(index, record, pieces)
     texts = [piece.text for piece in pieces]
+    chunk_ids = ids.chunk_ids(index.name, key, texts)
+    if index.tenant is not None:
+        tenant = _tenant(index.tenant, record)
+        chunk_ids = [ids.address(tenant, chunk) for chunk in chunk_ids]
     vector = _vector(index.embedder, record) if isinstance(index.embedder, PrecomputedVectors) else None
     packed = b"" if vector is None else vector.astype("<f4", copy=False).tobytes()
     return [
         Chunk(chunk_id, key, ordinal, ids.digest(ordinal, values, packed), piece, values, vector)
-        for ordinal, (chunk_id, piece, values) in enumerate(
-            zip(ids.chunk_ids(index.name, key, texts), texts, properties, strict=True)
-        )
+        for ordinal, (chunk_id, piece, values) in enumerate(zip(chunk_ids, texts, properties, strict=True))
     ]
+
+
+def _tenant(field: str, record: Mapping[str, Any]) -> str:
+    tenant = record.get(field)
+    if not isinstance(tenant, str) or not _TENANT.fullmatch(tenant):
+        raise UnusableRecord(f"no usable tenant in {field!r}: {tenant!r}"[:200])
+    return tenant
 
 
 def _properties(

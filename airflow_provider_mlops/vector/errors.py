@@ -150,6 +150,12 @@ class VersionMissing(PermanentError):
     remedy = "Run the index task again, or pick one of the versions named above."
 
 
+class TenantMissing(PermanentError):
+    """The index has no document of that tenant."""
+
+    remedy = "Check the tenant's name; tenants come with their first document."
+
+
 class IndexNameTaken(PermanentError):
     """Something that this package did not make already has the index's name."""
 

@@ -18,7 +18,7 @@ class Gate:
     """What a new version must achieve before it can go live.
 
     :param queries: URI of a JSON Lines file: ``{"query": "...", "expected": ["document key", ...]}`` per
-        line, with ``"vector"`` where the source brings its own vectors. The operator renders it (template
+        line, with ``"vector"`` where the source brings its own vectors, and ``"tenant"`` where the index has tenants. The operator renders it (template
         or another task's output).
     :param min_recall: least mean recall@k, between 0 and 1.
     :param k: how many documents count as found.
@@ -76,6 +76,7 @@ class GoldenQuery:
     query: str
     expected: frozenset[str]
     vector: tuple[float, ...] | None = None
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +124,17 @@ def parse_golden(lines: Iterable[bytes], name: str) -> list[GoldenQuery]:
         try:
             data = json.loads(line)
             query, expected, vector = data["query"], data["expected"], data.get("vector")
+            tenant = data.get("tenant")
             if not isinstance(query, str) or not isinstance(expected, list) or not expected:
                 raise ValueError("query must be a text, expected a list that is not empty")
+            if tenant is not None and not isinstance(tenant, str):
+                raise ValueError("tenant must be a text")
             numbers = None if vector is None else tuple(float(number) for number in vector)
             if numbers is not None and not all(map(math.isfinite, numbers)):
                 raise ValueError("vector contains NaN or infinity")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise GoldenQueriesInvalid(f"Golden queries {name!r}, line {number}: {error!r}") from error
-        queries.append(GoldenQuery(query, frozenset(map(str, expected)), numbers))
+        queries.append(GoldenQuery(query, frozenset(map(str, expected)), numbers, tenant))
     if not queries:
         raise GoldenQueriesInvalid(f"Golden queries {name!r}: there are none")
     return queries

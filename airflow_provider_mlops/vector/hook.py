@@ -118,7 +118,13 @@ class VectorSearchHook(BaseHook):
         self.index = index
 
     def search(
-        self, query: str | Sequence[float], *, k: int = 5, full_text: bool = False, version: str | None = None
+        self,
+        query: str | Sequence[float],
+        *,
+        k: int = 5,
+        full_text: bool = False,
+        version: str | None = None,
+        tenant: str | None = None,
     ) -> list[Hit]:
         """The best chunks, best first. Arguments and errors as :func:`airflow_provider_mlops.vector.search.search`."""
         return search(
@@ -127,5 +133,6 @@ class VectorSearchHook(BaseHook):
             k=k,
             full_text=full_text,
             version=version,
+            tenant=tenant,
             connections=connection_info,
         )

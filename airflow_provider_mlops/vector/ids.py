@@ -55,6 +55,17 @@ def _uuid5(namespace: bytes, name: str) -> str:
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
+def address(tenant: str | None, chunk: str) -> str:
+    """What a chunk is known by: its id, below its tenant where the index has tenants (``acme/6f2d2b1e-...``)."""
+    return chunk if tenant is None else f"{tenant}/{chunk}"
+
+
+def placed(chunk: str) -> tuple[str | None, str]:
+    """The reverse of :func:`address`."""
+    tenant, _, plain = chunk.rpartition("/")
+    return tenant or None, plain
+
+
 def digest(ordinal: int, properties: Mapping[str, Any], vector: bytes = b"") -> str:
     """Hash of what may change while a chunk keeps its id (32 hex digits).
 

@@ -20,6 +20,7 @@ from airflow_provider_mlops.vector.sources import Source
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores.base import (
     Build,
+    Hit,
     Lease,
     Snapshot,
     Store,
@@ -142,6 +143,8 @@ class _Run:
         self.live: Version | None = None
 
     def go(self) -> Outcome:
+        if self.options.gate:
+            self._places_by_tenant(self.options.gate[1])
         versions, live = self.store.versions(), self.store.live()
         # The live version counts even if it is gone: a new one under its name would be live while it is built.
         number = next_number([*versions, live] if live else versions)
@@ -291,11 +294,27 @@ class _Run:
     def _answers(self, snapshot: Snapshot, gate: Gate, queries: Sequence[GoldenQuery]) -> GateReport:
         per_document = 1 if isinstance(self.index.chunker, WholeText) else _HITS_PER_DOCUMENT
         hits_each = gate.k * per_document
-        if isinstance(self.index.embedder, WeaviateModule):
-            answers = snapshot.search_meaning(self._query_texts(queries), hits_each)
-        else:
-            answers = snapshot.search(self._query_vectors(queries), hits_each)
+        answers: list[list[Hit]] = [[] for _ in queries]
+        for tenant, places in self._places_by_tenant(queries).items():
+            asked = [queries[place] for place in places]
+            if isinstance(self.index.embedder, WeaviateModule):
+                found = snapshot.search_meaning(self._query_texts(asked), hits_each, tenant=tenant)
+            else:
+                found = snapshot.search(self._query_vectors(asked), hits_each, tenant=tenant)
+            for place, hits in zip(places, found, strict=True):
+                answers[place] = hits
         return judge(gate, queries, [list(dict.fromkeys(hit.doc for hit in hits)) for hits in answers])
+
+    def _places_by_tenant(self, queries: Sequence[GoldenQuery]) -> dict[str | None, list[int]]:
+        places: dict[str | None, list[int]] = {}
+        for place, query in enumerate(queries):
+            if (query.tenant is None) != (self.index.tenant is None):
+                raise GoldenQueriesInvalid(
+                    f"Index {self.index.name!r}: golden query {query.query[:60]!r} has tenant {query.tenant!r}, and the "
+                    f"index has {'no ' if self.index.tenant is None else ''}tenants"
+                )
+            places.setdefault(query.tenant, []).append(place)
+        return places
 
     def _rejection(self, version: Version, report: GateReport) -> GateRejected:
         assert self.options.gate is not None

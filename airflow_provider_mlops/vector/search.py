@@ -33,6 +33,7 @@ def search(
     k: int = 5,
     full_text: bool = False,
     version: str | None = None,
+    tenant: str | None = None,
     connections: Connections = no_connections,
 ) -> list[Hit]:
     """The ``k`` best chunks of an index, best first.
@@ -44,13 +45,19 @@ def search(
     :param query: a text, or a vector made with the index's embedder.
     :param full_text: search by words (BM25) instead of by vector.
     :param version: name of a version; default the live one.
+    :param tenant: whose documents are searched, where the index has tenants.
     :param connections: looks up the connections of the index and of its embedder, where they have one.
     :raises InvalidArgument: k below 1, a full-text search with a vector, or a vector of the wrong length.
+    :raises TenantMissing: no document is of that tenant.
     :raises VersionMissing: no version is live, or there is none of that name.
     """
     if k < 1 or (full_text and not isinstance(query, str)):
         raise InvalidArgument(
             f"Index {index.name!r}: k={k}, full_text={full_text} with {type(query).__name__}"
+        )
+    if (tenant is None) != (index.tenant is None):
+        raise InvalidArgument(
+            f"Index {index.name!r} has {'no ' if index.tenant is None else ''}tenants, and tenant={tenant!r}"
         )
     with open_store(
         index.backend, index.name, conn_id=index.connection, uri=index.uri, connections=connections
@@ -62,10 +69,10 @@ def search(
             version = live.name
         snapshot = store.read(version)
         if full_text:
-            return snapshot.search_text(str(query), k)
+            return snapshot.search_text(str(query), k, tenant=tenant)
         in_store = isinstance(index.embedder, WeaviateModule)
         if in_store and isinstance(query, str):
-            return snapshot.search_meaning([query], k)[0]
+            return snapshot.search_meaning([query], k, tenant=tenant)[0]
         import numpy as np
 
         array = (
@@ -75,4 +82,4 @@ def search(
         )
         if problem := vector_problem(array, array.size if in_store else index.embedder.dimension):
             raise InvalidArgument(f"Index {index.name!r}: the query's vector {problem}")
-        return snapshot.search(array[None, :], k)[0]
+        return snapshot.search(array[None, :], k, tenant=tenant)[0]

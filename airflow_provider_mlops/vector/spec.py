@@ -70,6 +70,9 @@ class VectorIndex:
     :param conn_id: Airflow connection. Weaviate: default ``weaviate_default``. LanceDB: none by default.
     :param uri: LanceDB only: folder or object store location; default the connection's, or the folder
         ``vector`` below ``[mlops] artifacts``.
+    :param tenant: field that names a document's tenant (a customer, a team), if searches must see one tenant's documents
+        only: 1 to 64 letters, digits, ``-`` and ``_``. Tenants come with their first document, and one version holds
+        all of them. Keys identify a document in the whole index; one that names another tenant moves there.
     :param metric: how distance is measured: ``cosine``, ``dot`` or ``l2``.
     :param full_text: LanceDB only: keep a full-text index as well. Weaviate always has one.
     :param weaviate: Weaviate only: kind of vector index, compression, word search, copies.
@@ -87,6 +90,7 @@ class VectorIndex:
     backend: Literal["lancedb", "weaviate"] = "lancedb"
     conn_id: str | None = None
     uri: str | None = None
+    tenant: str | None = None
     metric: Literal["cosine", "dot", "l2"] = "cosine"
     full_text: bool = False
     weaviate: WeaviateSettings | None = None
@@ -125,6 +129,8 @@ class VectorIndex:
                     f"chunks of {self.chunker.max_size} tokens are longer than the {self.embedder.max_input_tokens} "
                     "that the embedder reads"
                 )
+        if self.tenant is not None and (not self.tenant or "tenant" in self.properties):
+            return "tenant names a field of the source, and no property is called 'tenant' beside it"
         for name, kind in self.properties.items():
             if kind not in PROPERTY_TYPES:
                 return f"property {name!r} has type {kind!r}; there are {', '.join(PROPERTY_TYPES)}"
@@ -144,7 +150,8 @@ class VectorIndex:
         """Fields of a source record that the index reads."""
         column = [self.embedder.column] if isinstance(self.embedder, PrecomputedVectors) else []
         own = (name for name in self.properties if name not in CHUNK_PROPERTIES)
-        return frozenset((self.key, self.text, *own, *column))
+        tenant = [self.tenant] if self.tenant else []
+        return frozenset((self.key, self.text, *own, *column, *tenant))
 
     def layout(self) -> Layout:
         """What a store has to know to make an empty version."""
@@ -156,6 +163,7 @@ class VectorIndex:
             self.full_text,
             (module.module, dict(module.settings)) if module else None,
             self.weaviate or WeaviateSettings(),
+            self.tenant is not None,
         )
 
     def fingerprint(self) -> str:
@@ -167,6 +175,7 @@ class VectorIndex:
                 "chunker": self.chunker.identity(),
                 "properties": dict(self.properties),
                 "metric": self.metric,
+                **({"tenants": True} if self.tenant else {}),
                 **({"weaviate": settings} if (settings := self._settings_identity()) else {}),
             }
         )
@@ -186,6 +195,7 @@ class VectorIndex:
             "backend": self.backend,
             "conn_id": self.conn_id,
             "uri": self.uri,
+            "tenant": self.tenant,
             "metric": self.metric,
             "full_text": self.full_text,
             "weaviate": self.weaviate.to_json() if self.weaviate else None,

@@ -76,6 +76,7 @@ class Layout:
     :param full_text: keep a full-text index beside the vectors (where that is an option of the store).
     :param vectorizer: what makes the vectors in the store, with its settings, if that is where they are made.
     :param weaviate: settings that only Weaviate has.
+    :param tenants: chunks belong to tenants.
     """
 
     dimension: int
@@ -84,12 +85,14 @@ class Layout:
     full_text: bool
     vectorizer: tuple[str, Mapping[str, Any]] | None = None
     weaviate: WeaviateSettings = field(default_factory=WeaviateSettings)
+    tenants: bool = False
 
 
 class Row(NamedTuple):
     """One chunk as it is written. A tuple, because many of them are made, and taken apart, at a time.
 
-    :param id: deterministic UUID (text form).
+    :param id: deterministic UUID (text form); where the index has tenants, with the tenant before it, as
+        :func:`~airflow_provider_mlops.vector.ids.address` says. So are ids everywhere below.
     :param doc: key of the document.
     :param ordinal: position within the document, from 0.
     :param digest: hash of everything below and above; a changed digest means that the row is sent again.
@@ -137,16 +140,20 @@ class Snapshot(Protocol):
     def rows(self, ids: Sequence[str]) -> dict[str, Row]:
         """Those of the chunks that exist, whole, by id."""
 
-    def search(self, vectors: np.ndarray, k: int) -> list[list[Hit]]:
-        """The ``k`` nearest chunks of each query; ``vectors`` has one row per query."""
+    def search(self, vectors: np.ndarray, k: int, *, tenant: str | None = None) -> list[list[Hit]]:
+        """The ``k`` nearest chunks of each query; ``vectors`` has one row per query.
 
-    def search_meaning(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
+        :param tenant: whose chunks; always given where the index has tenants, here and below.
+        :raises TenantMissing: there is none of that name; here and below.
+        """
+
+    def search_meaning(self, texts: Sequence[str], k: int, *, tenant: str | None = None) -> list[list[Hit]]:
         """The ``k`` nearest chunks of each text, where the store makes the vectors.
 
         :raises InvalidArgument: this version's vectors are not made by the store.
         """
 
-    def search_text(self, text: str, k: int) -> list[Hit]:
+    def search_text(self, text: str, k: int, *, tenant: str | None = None) -> list[Hit]:
         """The ``k`` best chunks by BM25.
 
         :raises InvalidArgument: this version keeps no full-text index.

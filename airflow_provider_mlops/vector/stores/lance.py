@@ -26,7 +26,12 @@ from urllib.parse import unquote, urlsplit
 
 from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.errors import ConnectionIncomplete, ExtraMissing, InvalidArgument
-from airflow_provider_mlops.vector.errors import ActivationFailed, VersionIncomplete, VersionMissing
+from airflow_provider_mlops.vector.errors import (
+    ActivationFailed,
+    TenantMissing,
+    VersionIncomplete,
+    VersionMissing,
+)
 from airflow_provider_mlops.vector.stores.base import (
     Hit,
     Layout,
@@ -44,6 +49,7 @@ from airflow_provider_mlops.vector.stores.lance_rows import (
     arrow_schema,
     id_conditions,
     layout_problems,
+    of_tenant,
     table_meta,
     to_hit,
 )
@@ -158,31 +164,32 @@ class LanceSnapshot:
             vectors = table["vector"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
             for row, vector in zip(table.drop_columns(["vector"]).to_pylist(), vectors, strict=True):
                 fixed = {name: row.pop(name) for name in ("id", "doc", "ordinal", "digest", "text")}
+                row.pop("tenant", None)
                 found[fixed["id"]] = Row(**fixed, properties=row, vector=np.array(vector))
         return found
 
-    def search(self, vectors: np.ndarray, k: int) -> list[list[Hit]]:
+    def search(self, vectors: np.ndarray, k: int, *, tenant: str | None = None) -> list[list[Hit]]:
         """The nearest chunks; all are compared, unless there are so many that they have an approximate index."""
         answers: list[list[Hit]] = [[] for _ in vectors]
         columns = [*self._columns(), "_distance"]
         for start in range(0, len(vectors), _QUERIES_PER_SCAN):
             part = vectors[start : start + _QUERIES_PER_SCAN]
             with translated(self._index):
-                query = self._table.search(part).distance_type(self._meta["metric"])
+                query = self._of(tenant, self._table.search(part).distance_type(self._meta["metric"]))
                 found = query.select(columns).limit(k).to_list()
             for row in sorted(found, key=lambda row: row["_distance"]):
                 # LanceDB numbers the queries only where there are several.
                 answers[start + row.pop("query_index", 0)].append(to_hit(row))
         return answers
 
-    def search_meaning(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
+    def search_meaning(self, texts: Sequence[str], k: int, *, tenant: str | None = None) -> list[list[Hit]]:
         """Never possible.
 
         :raises InvalidArgument: always; LanceDB makes no vectors.
         """
         raise InvalidArgument(f"Index {self._index!r}: LanceDB makes no vectors of texts")
 
-    def search_text(self, text: str, k: int) -> list[Hit]:
+    def search_text(self, text: str, k: int, *, tenant: str | None = None) -> list[Hit]:
         """The best chunks by BM25."""
         if not self._meta["full_text"]:
             raise InvalidArgument(
@@ -190,8 +197,16 @@ class LanceSnapshot:
                 next_step="Set full_text=True and rebuild it.",
             )
         with translated(self._index):
-            query = self._table.search(text, query_type="fts", fts_columns="text")
+            query = self._of(tenant, self._table.search(text, query_type="fts", fts_columns="text"))
             return [to_hit(row) for row in query.select([*self._columns(), "_score"]).limit(k).to_list()]
+
+    def _of(self, tenant: str | None, query: Any) -> Any:
+        condition = of_tenant(tenant)
+        if condition is None:
+            return query
+        if not self._table.count_rows(condition):
+            raise TenantMissing(f"Index {self._index!r}: no tenant {tenant!r}")
+        return query.where(condition, prefilter=True)
 
     def unfindable(self, ids: Sequence[str]) -> list[str]:
         """Chunks that cannot be read back: without an approximate index, what is stored is found."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_mlops.vector.ids import placed
 from airflow_provider_mlops.vector.stores.base import FIXED_COLUMNS, Hit, Layout, Row
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def arrow_schema(layout: Layout, fingerprint8: str) -> Any:
             pa.field("ordinal", pa.int32(), nullable=False),
             pa.field("digest", pa.string(), nullable=False),
             pa.field("text", pa.string(), nullable=False),
+            *([pa.field("tenant", pa.string(), nullable=False)] if layout.tenants else []),
             *(pa.field(name, types[kind]) for name, kind in layout.properties.items()),
             pa.field("vector", pa.list_(pa.float32(), layout.dimension), nullable=False),
         ],
@@ -83,6 +85,8 @@ def arrow_batch(rows: Sequence[Row], schema: Any) -> Any:
     for field in schema:
         if field.name == "vector":
             columns.append(_vector_column(values["vector"], field.type.list_size))
+        elif field.name == "tenant":
+            columns.append(pa.array([placed(chunk)[0] for chunk in values["id"]], type=field.type))
         elif field.name in FIXED_COLUMNS:
             columns.append(pa.array(values[field.name], type=field.type))
         else:
@@ -106,6 +110,11 @@ def id_conditions(ids: Sequence[str]) -> Iterator[str]:
         yield f"id IN ({', '.join(quoted(chunk) for chunk in ids[start : start + IDS_PER_FILTER])})"
 
 
+def of_tenant(tenant: str | None) -> str | None:
+    """SQL filter that selects a tenant's rows."""
+    return None if tenant is None else f"tenant = {quoted(tenant)}"
+
+
 def quoted(text: str) -> str:
     """An SQL string."""
     escaped = text.replace("'", "''")
@@ -115,6 +124,7 @@ def quoted(text: str) -> str:
 def to_hit(row: dict[str, Any]) -> Hit:
     """A result row of LanceDB."""
     fixed = {name: row.pop(name) for name in ("id", "doc", "text")}
-    del row["ordinal"], row["digest"]
+    for name in ("ordinal", "digest", "tenant"):
+        row.pop(name, None)
     distance, score = row.pop("_distance", None), row.pop("_score", None)
     return Hit(**fixed, properties=row, distance=distance, score=score)

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlops.connection import ConnectionInfo
+from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.errors import (
     ActivationFailed,
     IndexNameTaken,
@@ -21,6 +22,7 @@ from airflow_provider_mlops.vector.errors import (
     VersionMissing,
     WritesUnconfirmed,
 )
+from airflow_provider_mlops.vector.ids import address
 from airflow_provider_mlops.vector.stores import weaviate_batch, weaviate_lookup
 from airflow_provider_mlops.vector.stores.base import (
     Hit,
@@ -39,6 +41,7 @@ from airflow_provider_mlops.vector.stores.weaviate_layout import (
     setting_changes,
 )
 from airflow_provider_mlops.vector.stores.weaviate_registry import Registry
+from airflow_provider_mlops.vector.stores.weaviate_tenants import Tenants
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +70,7 @@ class WeaviateSnapshot:
         self._client = client
         self._physical = physical
         self._collection = client.collections.use(physical)
+        self._tenants = Tenants(client, physical)
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(f"Collection {self._physical!r}")
@@ -74,62 +78,58 @@ class WeaviateSnapshot:
     def count(self) -> int:
         """Number of chunks."""
         with self._translated():
-            return self._collection.aggregate.over_all(total_count=True).total_count or 0
+            counts = (part.aggregate.over_all(total_count=True) for _, part in self._tenants.parts())
+            return sum(count.total_count or 0 for count in counts)
 
     def scan(self) -> Iterator[tuple[str, str, str]]:
         """Every chunk as (id, document key, digest)."""
         with self._translated():
-            for item in self._collection.iterator(return_properties=["doc", "digest"], cache_size=_SCAN_PAGE):
-                yield str(item.uuid), str(item.properties["doc"]), str(item.properties["digest"])
+            for tenant, part in self._tenants.parts():
+                for item in part.iterator(return_properties=["doc", "digest"], cache_size=_SCAN_PAGE):
+                    chunk = address(tenant, str(item.uuid))
+                    yield chunk, str(item.properties["doc"]), str(item.properties["digest"])
 
     def rows(self, ids: Sequence[str]) -> dict[str, Row]:
         """Those of the chunks that exist, by id."""
-        import numpy as np
-
         found: dict[str, Row] = {}
-        for start in range(0, len(ids), _IDS_PER_FETCH):
-            part = ids[start : start + _IDS_PER_FETCH]
-            with self._translated():
-                answer = self._collection.query.fetch_objects_by_ids(
-                    part, limit=len(part), include_vector=True
-                )
-            for item in answer.objects:
-                values: dict[str, Any] = dict(item.properties)
-                fixed = {name: values.pop(name) for name in _FIXED}
-                vector = np.asarray(item.vector.get(VECTOR_NAME, ()), dtype=np.float32)
-                row = Row(id=str(item.uuid), **fixed, properties=values, vector=vector)
-                found[row.id] = row
+        with self._translated():
+            for tenant, part, plain in self._tenants.grouped(ids):
+                for some in batches(plain, _IDS_PER_FETCH):
+                    answer = part.query.fetch_objects_by_ids(some, limit=len(some), include_vector=True)
+                    found.update((row.id, row) for row in (_row(tenant, item) for item in answer.objects))
         return found
 
-    def search(self, vectors: np.ndarray, k: int) -> list[list[Hit]]:
+    def search(self, vectors: np.ndarray, k: int, *, tenant: str | None = None) -> list[list[Hit]]:
         """The nearest chunks, by the server's approximate index."""
         with (
             ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-search") as threads,
             self._translated(),
         ):
-            return list(threads.map(lambda vector: self._near(vector, k), vectors))
+            part = self._tenants.part(tenant)
+            return list(threads.map(lambda vector: self._near(part, vector, k), vectors))
 
-    def _near(self, vector: np.ndarray, k: int) -> list[Hit]:
+    def _near(self, part: Any, vector: np.ndarray, k: int) -> list[Hit]:
         from weaviate.classes.query import MetadataQuery
 
-        answer = self._collection.query.near_vector(
+        answer = part.query.near_vector(
             vector.tolist(), limit=k, target_vector=VECTOR_NAME, return_metadata=MetadataQuery(distance=True)
         )
         return [_hit(item) for item in answer.objects]
 
-    def search_meaning(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
+    def search_meaning(self, texts: Sequence[str], k: int, *, tenant: str | None = None) -> list[list[Hit]]:
         """The nearest chunks, with vectors that the server's module makes of the texts."""
         with (
             ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-search") as threads,
             self._translated(),
         ):
-            return list(threads.map(lambda text: self._near_text(text, k), texts))
+            part = self._tenants.part(tenant)
+            return list(threads.map(lambda text: self._near_text(part, text, k), texts))
 
-    def _near_text(self, text: str, k: int) -> list[Hit]:
+    def _near_text(self, part: Any, text: str, k: int) -> list[Hit]:
         from weaviate.classes.query import MetadataQuery
 
         # All modules can do this; not all of them know the server's search that is called near_text.
-        answer = self._collection.query.hybrid(
+        answer = part.query.hybrid(
             text,
             alpha=1,
             limit=k,
@@ -138,12 +138,12 @@ class WeaviateSnapshot:
         )
         return [_hit(item) for item in answer.objects]
 
-    def search_text(self, text: str, k: int) -> list[Hit]:
+    def search_text(self, text: str, k: int, *, tenant: str | None = None) -> list[Hit]:
         """The best chunks by BM25."""
         from weaviate.classes.query import MetadataQuery
 
         with self._translated():
-            answer = self._collection.query.bm25(
+            answer = self._tenants.part(tenant).query.bm25(
                 text, query_properties=["text"], limit=k, return_metadata=MetadataQuery(score=True)
             )
         return [_hit(item) for item in answer.objects]
@@ -173,6 +173,7 @@ class WeaviateBuild(WeaviateSnapshot):
     def upsert(self, rows: Sequence[Row], *, lacking: bool = False) -> Written:
         """Several small requests at a time; to the server all writes are upserts."""
         with self._translated():
+            self._tenants.ensure(row.id for row in rows)
             return weaviate_batch.upsert(self._client, self._physical, rows)
 
     def flush(self) -> None:
@@ -185,14 +186,15 @@ class WeaviateBuild(WeaviateSnapshot):
         """In parts, each repeated until the server finds nothing more."""
         from weaviate.classes.query import Filter
 
-        for start in range(0, len(ids), _IDS_PER_DELETE):
-            condition = Filter.by_id().contains_any(ids[start : start + _IDS_PER_DELETE])
-            with self._translated():
-                while (answer := self._collection.data.delete_many(where=condition)).matches:
-                    if not answer.successful:
-                        raise WritesUnconfirmed(
-                            f"Collection {self._physical!r}: none of {answer.matches} objects could be deleted"
-                        )
+        with self._translated():
+            for _, part, plain in self._tenants.grouped(ids):
+                for some in batches(plain, _IDS_PER_DELETE):
+                    condition = Filter.by_id().contains_any(some)
+                    while (answer := part.data.delete_many(where=condition)).matches:
+                        if not answer.successful:
+                            raise WritesUnconfirmed(
+                                f"Collection {self._physical!r}: none of {answer.matches} objects could be deleted"
+                            )
 
     def settle(self) -> None:
         """Wait until the index queue is empty."""
@@ -355,6 +357,15 @@ class WeaviateStore:
     def close(self) -> None:
         """Close the client."""
         self._client.close()
+
+
+def _row(tenant: str | None, item: Any) -> Row:
+    import numpy as np
+
+    values: dict[str, Any] = dict(item.properties)
+    fixed = {name: values.pop(name) for name in _FIXED}
+    vector = np.asarray(item.vector.get(VECTOR_NAME, ()), dtype=np.float32)
+    return Row(id=address(tenant, str(item.uuid)), **fixed, properties=values, vector=vector)
 
 
 def _hit(item: Any) -> Hit:

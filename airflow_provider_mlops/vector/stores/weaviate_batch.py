@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlops.vector.batches import batches
+from airflow_provider_mlops.vector.ids import placed
 from airflow_provider_mlops.vector.stores.base import Row, Written
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def _request(collection: str, rows: Sequence[Row]) -> Any:
     request = batch_pb2.BatchObjectsRequest()
     add, single = request.objects.add, base_pb2.Vectors.VECTOR_TYPE_SINGLE_FP32
     for row in rows:
-        item = add(collection=collection, uuid=row.id)
+        tenant, chunk = placed(row.id)
+        item = add(collection=collection, uuid=chunk, tenant=tenant or "")
         values = item.properties.non_ref_properties.fields
         values["doc"].string_value = row.doc
         values["ordinal"].number_value = row.ordinal

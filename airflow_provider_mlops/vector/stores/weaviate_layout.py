@@ -62,6 +62,8 @@ def collection_settings(layout: Layout) -> dict[str, Any]:
             quantizer=_quantizer(layout.weaviate.vector_index.quantization),
         ),
         **_other_settings(layout.weaviate),
+        # Tenants are made by the run that brings their first document: a typo in a search must not make one.
+        **({"multi_tenancy_config": Configure.multi_tenancy(True, False, True)} if layout.tenants else {}),
     }
 
 
@@ -184,6 +186,8 @@ def layout_problems(config: Any, layout: Layout | None) -> list[str]:
                 f"property {wanted.name!r} has tokenization {prop.tokenization and prop.tokenization.value}, "
                 f"not {wanted.tokenization.value}"
             )
+    if layout and config.multi_tenancy_config.enabled != layout.tenants:
+        problems.append(f"it has {'no tenants' if layout.tenants else 'tenants'}")
     vector = (config.vector_config or {}).get(VECTOR_NAME)
     if vector is None:
         problems.append(f"there is no vector {VECTOR_NAME!r}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlops.errors import RemoteUnavailable
 from airflow_provider_mlops.vector.batches import batches
+from airflow_provider_mlops.vector.ids import placed
 from airflow_provider_mlops.vector.stores.weaviate_batch import IN_FLIGHT, VECTOR_NAME
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ _PER_REQUEST = 100
 # How many neighbours are looked through for a chunk, in steps; only equal vectors crowd it out.
 _NEIGHBOURS = (5, 100, 1000)
 _TIE = 1e-5
-_NO_VECTOR = "vector not found"
+# What the server says of a chunk that is not there, or not with a vector.
+_NOT_THERE = ("vector not found", "tenant not found")
 
 
 def unfindable(client: WeaviateClient, collection: str, chunks: Sequence[str]) -> list[str]:
@@ -34,7 +36,7 @@ def unfindable(client: WeaviateClient, collection: str, chunks: Sequence[str]) -
         crowded = []
         for chunk, near in _neighbours(client, collection, open_, limit):
             distances = list(near.values())
-            if chunk in near:
+            if placed(chunk)[1] in near:
                 continue
             if not distances or distances[-1] - distances[0] > _TIE:
                 lost.append(chunk)
@@ -71,18 +73,22 @@ def _ask(
         return [_ask_one(client, collection, chunk, limit) for chunk in chunks]
     problems: Any = answer.errors or ()  # a list, whatever its type says
     for problem in problems:
-        if _NO_VECTOR not in problem["message"]:
+        if not any(sign in problem["message"] for sign in _NOT_THERE):
             raise RemoteUnavailable(f"Collection {collection!r}: a look-up failed: {problem['message']}")
     return [_distances(answer.get[f"c{place}"]) for place in range(len(chunks))]
 
 
 def _query(collection: str, chunks: Sequence[str], limit: int) -> str:
     looks = (
-        f'c{place}: {collection}(limit: {limit}, nearObject: {{id: "{chunk}", targetVectors: ["{VECTOR_NAME}"]}}) '
-        "{ _additional { id distance } }"
-        for place, chunk in enumerate(chunks)
+        f"c{place}: {collection}({_tenant(tenant)}limit: {limit}, "
+        f'nearObject: {{id: "{chunk}", targetVectors: ["{VECTOR_NAME}"]}}) {{ _additional {{ id distance }} }}'
+        for place, (tenant, chunk) in enumerate(map(placed, chunks))
     )
     return f"{{ Get {{ {' '.join(looks)} }} }}"
+
+
+def _tenant(name: str | None) -> str:
+    return "" if name is None else f'tenant: "{name}", '
 
 
 def _distances(objects: Any) -> dict[str, float]:
@@ -94,16 +100,18 @@ def _ask_one(client: WeaviateClient, collection: str, chunk: str, limit: int) ->
     from weaviate.classes.query import MetadataQuery
     from weaviate.exceptions import WeaviateQueryError
 
+    tenant, plain = placed(chunk)
+    whole = client.collections.use(collection)
     try:
-        answer = client.collections.use(collection).query.near_object(
-            chunk,
+        answer = (whole.with_tenant(tenant) if tenant else whole).query.near_object(
+            plain,
             limit=limit,
             target_vector=VECTOR_NAME,
             return_metadata=MetadataQuery(distance=True),
             return_properties=[],
         )
     except WeaviateQueryError as error:
-        if _NO_VECTOR in str(error):
+        if any(sign in str(error) for sign in _NOT_THERE):
             return {}
         raise
     return {str(item.uuid): item.metadata.distance or 0.0 for item in answer.objects}

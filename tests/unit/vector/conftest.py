@@ -6,4 +6,5 @@ pytest.register_assert_rewrite(
     "tests.unit.vector.maintenance_contract",
     "tests.unit.vector.preview_contract",
     "tests.unit.vector.task_contract",
+    "tests.unit.vector.tenants_contract",
 )

@@ -81,6 +81,8 @@ class Watched:
 class IndexRuns:
     """Runs of an index. Subclasses provide ``index`` and ``info`` (the connection, or ``None``)."""
 
+    make: type[RowMaker] = RowMaker
+
     @pytest.fixture
     def info(self) -> ConnectionInfo | None:
         return None
@@ -102,7 +104,7 @@ class IndexRuns:
     def run(
         self, docs: Any, *, index: VectorIndex | None = None, holder: str = "run", **options: Any
     ) -> Outcome:
-        self.maker = RowMaker((index or self.index).embedder)
+        self.maker = self.make((index or self.index).embedder)
         self.bad: list[str] = []
         with self.opened() as store:
             return run(
