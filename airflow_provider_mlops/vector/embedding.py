@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from airflow_provider_mlops.vector.batches import batches
@@ -17,6 +18,8 @@ from airflow_provider_mlops.vector.stores.base import Row, Snapshot
 if TYPE_CHECKING:
     import numpy as np
 
+# Stands for the vector of a chunk's own text; no further one can have the name.
+_MAIN = ""
 # Chunks per look-up of an estimate.
 _PART = 2000
 
@@ -27,16 +30,23 @@ class RowMaker:
     :param embedder: of the index.
     :param cache: embeddings of earlier runs, if they are kept.
     :param budget: what embedding may use, by default anything.
+    :param vectors: names of further vectors, with the property that each is made of.
     :raises InvalidArgument: a budget that the embedder gives no figures for.
     """
 
     def __init__(
-        self, embedder: Embedder, cache: EmbeddingCache | None = None, budget: Budget | None = None
+        self,
+        embedder: Embedder,
+        cache: EmbeddingCache | None = None,
+        budget: Budget | None = None,
+        vectors: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.budget = budget or Budget()
         self.budget.check_embedder(embedder)
         self._embedder = embedder
         self._cache = cache
+        # A module of the server makes all of them.
+        self._further = {} if isinstance(embedder, WeaviateModule) else dict(vectors)
         self._base: Snapshot | None = None
         self._in_base: Container[str] = ()
         #: Texts that were sent through the embedder, or are left to the store.
@@ -58,13 +68,12 @@ class RowMaker:
         """What :meth:`rows` would embed for these chunks, in any order. Nothing is sent; memory stays bounded."""
         texts = cached = tokens = 0
         for part in batches(chunks, _PART):
-            unsettled = {
-                chunk.text: chunk for chunk in part if chunk.vector is None and chunk.id not in self._in_base
-            }
-            known = self._cache.known(list(unsettled)) if self._cache and unsettled else set()
+            new = [chunk for chunk in part if chunk.vector is None and chunk.id not in self._in_base]
+            unsettled = list(dict.fromkeys(text for chunk in new for text in self._texts(chunk)))
+            known = self._cache.known(unsettled) if self._cache and unsettled else set()
             missing = [text for text in unsettled if text not in known]
             texts += len(missing)
-            cached += len(part) - len(missing)
+            cached += sum(len(self._texts(chunk)) for chunk in part) - len(missing)
             if isinstance(self._embedder, CountsTokens) and missing:
                 tokens += sum(self._embedder.count_tokens(missing))
         total = tokens if isinstance(self._embedder, CountsTokens) else None
@@ -91,40 +100,77 @@ class RowMaker:
         """
         import numpy as np
 
-        vectors: dict[str, np.ndarray] = {
-            chunk.id: np.asarray(chunk.vector, dtype=np.float32)
+        at_hand = {chunk.id: self._at_hand(chunk, row) for chunk, row in self._with_base(chunks)}
+        docs = {
+            text: chunk.doc
             for chunk in chunks
-            if chunk.vector is not None
+            for name, text in self._named_texts(chunk).items()
+            if name not in at_hand[chunk.id]
         }
-        known = [chunk.id for chunk in chunks if chunk.id not in vectors and chunk.id in self._in_base]
-        if known and self._base is not None:
-            vectors.update((row.id, row.vector) for row in self._base.rows(known).values())
-        open_chunks = [chunk for chunk in chunks if chunk.id not in vectors]
-        texts = list(dict.fromkeys(chunk.text for chunk in open_chunks))
+        texts = list(docs)
         by_text = self._cache.get(texts) if self._cache and texts else {}
         missing = [text for text in texts if text not in by_text]
         if missing and isinstance(self._embedder, WeaviateModule):
             by_text = dict.fromkeys(texts, np.empty(0, np.float32))
         elif missing:
-            new = self._embed(missing, {chunk.text: chunk.doc for chunk in open_chunks})
+            new = self._embed(missing, docs)
             if self._cache:
                 self._cache.put(new)
             by_text.update(new)
         self.embedded += len(missing)
-        self.cached += len(chunks) - len(missing)
-        vectors.update((chunk.id, by_text[chunk.text]) for chunk in open_chunks)
-        return [
-            Row(
-                chunk.id,
-                chunk.doc,
-                chunk.ordinal,
-                chunk.digest,
-                chunk.text,
-                chunk.properties,
-                vectors[chunk.id],
+        self.cached += sum(len(self._texts(chunk)) for chunk in chunks) - len(missing)
+        rows = []
+        for chunk in chunks:
+            more = at_hand[chunk.id]
+            for name, text in self._named_texts(chunk).items():
+                if name not in more:
+                    more[name] = by_text[text]
+            vector = more.pop(_MAIN)
+            rows.append(
+                Row(
+                    chunk.id,
+                    chunk.doc,
+                    chunk.ordinal,
+                    chunk.digest,
+                    chunk.text,
+                    chunk.properties,
+                    vector,
+                    more,
+                )
             )
-            for chunk in chunks
-        ]
+        return rows
+
+    def _named_texts(self, chunk: Chunk) -> dict[str, str]:
+        """What each vector of a chunk is made of."""
+        texts = {_MAIN: chunk.text}
+        for name, made_of in self._further.items():
+            if text := chunk.properties.get(made_of):
+                texts[name] = str(text)
+        return texts
+
+    def _texts(self, chunk: Chunk) -> Sequence[str]:
+        return list(self._named_texts(chunk).values())
+
+    def _with_base(self, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, Row | None]]:
+        """The chunks with what the earlier version has of them."""
+        known = [chunk.id for chunk in chunks if chunk.vector is None and chunk.id in self._in_base]
+        base = self._base.rows(known) if known and self._base is not None else {}
+        return ((chunk, base.get(chunk.id)) for chunk in chunks)
+
+    def _at_hand(self, chunk: Chunk, row: Row | None) -> dict[str, np.ndarray]:
+        """Vectors that nothing has to be done for: from the source, or from an earlier version for the same text."""
+        import numpy as np
+
+        if chunk.vector is not None:
+            return {_MAIN: np.asarray(chunk.vector, dtype=np.float32)}
+        if row is None:
+            return {}
+        unchanged = {
+            name
+            for name, made_of in self._further.items()
+            if row.properties.get(made_of) == chunk.properties.get(made_of)
+        }
+        return {_MAIN: row.vector, **{name: row.more[name] for name in unchanged & row.more.keys()}}
 
     def _embed(self, texts: Sequence[str], docs: dict[str, str]) -> dict[str, np.ndarray]:
         import numpy as np

@@ -125,6 +125,7 @@ class VectorSearchHook(BaseHook):
         full_text: bool = False,
         version: str | None = None,
         tenant: str | None = None,
+        vector: str | None = None,
     ) -> list[Hit]:
         """The best chunks, best first. Arguments and errors as :func:`airflow_provider_mlops.vector.search.search`."""
         return search(
@@ -134,5 +135,6 @@ class VectorSearchHook(BaseHook):
             full_text=full_text,
             version=version,
             tenant=tenant,
+            vector=vector,
             connections=connection_info,
         )

@@ -66,7 +66,7 @@ class Outbox:
         if not self._bytes:
             self._since = self._clock()
         self._send(rows, lacking)
-        self._bytes += sum([row.vector.nbytes + len(row.text) for row in rows]) + 1
+        self._bytes += sum([row.vector_bytes + len(row.text) for row in rows]) + 1
         if self._bytes > BYTES_PER_COMMIT or self._clock() - self._since > SECONDS_PER_COMMIT:
             self.flush()
 

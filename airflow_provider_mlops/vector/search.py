@@ -34,6 +34,7 @@ def search(
     full_text: bool = False,
     version: str | None = None,
     tenant: str | None = None,
+    vector: str | None = None,
     connections: Connections = no_connections,
 ) -> list[Hit]:
     """The ``k`` best chunks of an index, best first.
@@ -45,6 +46,7 @@ def search(
     :param query: a text, or a vector made with the index's embedder.
     :param full_text: search by words (BM25) instead of by vector.
     :param version: name of a version; default the live one.
+    :param vector: name of the vectors to compare with, where the index has further ones.
     :param tenant: whose documents are searched, where the index has tenants.
     :param connections: looks up the connections of the index and of its embedder, where they have one.
     :raises InvalidArgument: k below 1, a full-text search with a vector, or a vector of the wrong length.
@@ -54,6 +56,11 @@ def search(
     if k < 1 or (full_text and not isinstance(query, str)):
         raise InvalidArgument(
             f"Index {index.name!r}: k={k}, full_text={full_text} with {type(query).__name__}"
+        )
+    if vector is not None and (full_text or vector not in index.vectors):
+        raise InvalidArgument(
+            f"Index {index.name!r}: vector={vector!r}; the further vectors are {', '.join(index.vectors) or 'none'}",
+            next_step="Name one of these, in a search by vector.",
         )
     if (tenant is None) != (index.tenant is None):
         raise InvalidArgument(
@@ -72,7 +79,7 @@ def search(
             return snapshot.search_text(str(query), k, tenant=tenant)
         in_store = isinstance(index.embedder, WeaviateModule)
         if in_store and isinstance(query, str):
-            return snapshot.search_meaning([query], k, tenant=tenant)[0]
+            return snapshot.search_meaning([query], k, tenant=tenant, name=vector)[0]
         import numpy as np
 
         array = (
@@ -82,4 +89,4 @@ def search(
         )
         if problem := vector_problem(array, array.size if in_store else index.embedder.dimension):
             raise InvalidArgument(f"Index {index.name!r}: the query's vector {problem}")
-        return snapshot.search(array[None, :], k, tenant=tenant)[0]
+        return snapshot.search(array[None, :], k, tenant=tenant, name=vector)[0]

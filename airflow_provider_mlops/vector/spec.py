@@ -73,6 +73,8 @@ class VectorIndex:
     :param tenant: field that names a document's tenant (a customer, a team), if searches must see one tenant's documents
         only: 1 to 64 letters, digits, ``-`` and ``_``. Tenants come with their first document, and one version holds
         all of them. Keys identify a document in the whole index; one that names another tenant moves there.
+    :param vectors: further vectors of each chunk, by name: the ``text`` or ``keyword`` property that the embedder makes each
+        of (``{"title": "title"}``). A chunk that lacks the property has no such vector.
     :param metric: how distance is measured: ``cosine``, ``dot`` or ``l2``.
     :param full_text: LanceDB only: keep a full-text index as well. Weaviate always has one.
     :param weaviate: Weaviate only: kind of vector index, compression, word search, copies.
@@ -91,6 +93,7 @@ class VectorIndex:
     conn_id: str | None = None
     uri: str | None = None
     tenant: str | None = None
+    vectors: Mapping[str, str] = field(default_factory=dict)
     metric: Literal["cosine", "dot", "l2"] = "cosine"
     full_text: bool = False
     weaviate: WeaviateSettings | None = None
@@ -131,6 +134,13 @@ class VectorIndex:
                 )
         if self.tenant is not None and (not self.tenant or "tenant" in self.properties):
             return "tenant names a field of the source, and no property is called 'tenant' beside it"
+        if self.vectors and isinstance(self.embedder, PrecomputedVectors):
+            return "vectors from the source are one per document; leave the named vectors out"
+        for name, made_of in self.vectors.items():
+            if not _PROPERTY.fullmatch(name) or name == "default":
+                return f"vector name {name!r} is not possible (reserved, or not a lower-case word)"
+            if self.properties.get(made_of) not in ("text", "keyword"):
+                return f"vector {name!r} is made of {made_of!r}, which is no property of type text or keyword"
         for name, kind in self.properties.items():
             if kind not in PROPERTY_TYPES:
                 return f"property {name!r} has type {kind!r}; there are {', '.join(PROPERTY_TYPES)}"
@@ -164,6 +174,7 @@ class VectorIndex:
             (module.module, dict(module.settings)) if module else None,
             self.weaviate or WeaviateSettings(),
             self.tenant is not None,
+            dict(self.vectors),
         )
 
     def fingerprint(self) -> str:
@@ -176,6 +187,7 @@ class VectorIndex:
                 "properties": dict(self.properties),
                 "metric": self.metric,
                 **({"tenants": True} if self.tenant else {}),
+                **({"vectors": dict(self.vectors)} if self.vectors else {}),
                 **({"weaviate": settings} if (settings := self._settings_identity()) else {}),
             }
         )
@@ -196,6 +208,7 @@ class VectorIndex:
             "conn_id": self.conn_id,
             "uri": self.uri,
             "tenant": self.tenant,
+            "vectors": dict(self.vectors),
             "metric": self.metric,
             "full_text": self.full_text,
             "weaviate": self.weaviate.to_json() if self.weaviate else None,

@@ -215,7 +215,7 @@ class VectorIndexOperator(MlopsOperator):
     def _maker(self, index: VectorIndex) -> Iterator[RowMaker]:
         budget = Budget(self.max_tokens, self.max_cost)
         if self.embedding_cache is None:
-            yield RowMaker(index.embedder, budget=budget)
+            yield RowMaker(index.embedder, None, budget, index.vectors)
             return
         parts = urlsplit(self.embedding_cache)
         if parts.scheme not in ("", "file"):
@@ -225,10 +225,10 @@ class VectorIndexOperator(MlopsOperator):
             )
         path = Path(unquote(parts.path) if parts.scheme else self.embedding_cache)
         if self.plan_only and not path.exists():
-            yield RowMaker(index.embedder, budget=budget)
+            yield RowMaker(index.embedder, None, budget, index.vectors)
             return
         with closing(EmbeddingCache(path, index.embedder.identity())) as cache:
-            yield RowMaker(index.embedder, cache, budget)
+            yield RowMaker(index.embedder, cache, budget, index.vectors)
 
     def _plan(self, index: VectorIndex, seen: Preview) -> VectorPlanPayload:
         self.log.info("Index %s would be %s: %s", index.name, seen.action, seen.reason)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 from airflow_provider_mlops.errors import MlopsError
@@ -77,6 +78,7 @@ class Layout:
     :param vectorizer: what makes the vectors in the store, with its settings, if that is where they are made.
     :param weaviate: settings that only Weaviate has.
     :param tenants: chunks belong to tenants.
+    :param vectors: names of further vectors, with the property that each is made of.
     """
 
     dimension: int
@@ -86,6 +88,7 @@ class Layout:
     vectorizer: tuple[str, Mapping[str, Any]] | None = None
     weaviate: WeaviateSettings = field(default_factory=WeaviateSettings)
     tenants: bool = False
+    vectors: Mapping[str, str] = field(default_factory=dict)
 
 
 class Row(NamedTuple):
@@ -97,6 +100,7 @@ class Row(NamedTuple):
     :param ordinal: position within the document, from 0.
     :param digest: hash of everything below and above; a changed digest means that the row is sent again.
     :param vector: empty if the store has to make it.
+    :param more: further vectors by name.
     """
 
     id: str
@@ -106,6 +110,12 @@ class Row(NamedTuple):
     text: str
     properties: Mapping[str, Scalar]
     vector: np.ndarray
+    more: Mapping[str, np.ndarray] = MappingProxyType({})
+
+    @property
+    def vector_bytes(self) -> int:
+        """Size of all of its vectors."""
+        return self.vector.nbytes + sum([vector.nbytes for vector in self.more.values()])
 
 
 @dataclass(slots=True)
@@ -140,14 +150,19 @@ class Snapshot(Protocol):
     def rows(self, ids: Sequence[str]) -> dict[str, Row]:
         """Those of the chunks that exist, whole, by id."""
 
-    def search(self, vectors: np.ndarray, k: int, *, tenant: str | None = None) -> list[list[Hit]]:
+    def search(
+        self, vectors: np.ndarray, k: int, *, tenant: str | None = None, name: str | None = None
+    ) -> list[list[Hit]]:
         """The ``k`` nearest chunks of each query; ``vectors`` has one row per query.
 
         :param tenant: whose chunks; always given where the index has tenants, here and below.
+        :param name: of the chunks' vectors to compare with, default the main ones; here and below.
         :raises TenantMissing: there is none of that name; here and below.
         """
 
-    def search_meaning(self, texts: Sequence[str], k: int, *, tenant: str | None = None) -> list[list[Hit]]:
+    def search_meaning(
+        self, texts: Sequence[str], k: int, *, tenant: str | None = None, name: str | None = None
+    ) -> list[list[Hit]]:
         """The ``k`` nearest chunks of each text, where the store makes the vectors.
 
         :raises InvalidArgument: this version's vectors are not made by the store.
@@ -160,7 +175,7 @@ class Snapshot(Protocol):
         """
 
     def unfindable(self, ids: Sequence[str]) -> list[str]:
-        """Those of the ids that are not found by their own vector."""
+        """Those of the ids that are not found by their own vector, or by one of their further ones."""
 
     def layout_problems(self, layout: Layout | None) -> list[str]:
         """What is wrong with columns, tokenization or metric, one line each.

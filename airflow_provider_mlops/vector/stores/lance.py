@@ -48,10 +48,13 @@ from airflow_provider_mlops.vector.stores.lance_lease import lance_lease
 from airflow_provider_mlops.vector.stores.lance_rows import (
     arrow_schema,
     id_conditions,
+    is_vector,
     layout_problems,
     of_tenant,
     table_meta,
     to_hit,
+    vector_column,
+    vectors_of,
 )
 from airflow_provider_mlops.vector.stores.lance_rules import LIVE, REJECTED, dropped_tag, is_own_tag
 from airflow_provider_mlops.vector.stores.lance_upkeep import upkeep
@@ -162,27 +165,35 @@ class LanceSnapshot:
             with translated(self._index):
                 table = self._table.search().where(condition).to_arrow()
             vectors = table["vector"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
-            for row, vector in zip(table.drop_columns(["vector"]).to_pylist(), vectors, strict=True):
+            names = [field.name for field in table.schema if is_vector(field)]
+            named = {name: vectors_of(table[vector_column(name)]) for name in self._meta["vectors"]}
+            for place, row in enumerate(table.drop_columns(names).to_pylist()):
+                more = {name: vector for name, found in named.items() if (vector := found[place]) is not None}
                 fixed = {name: row.pop(name) for name in ("id", "doc", "ordinal", "digest", "text")}
                 row.pop("tenant", None)
-                found[fixed["id"]] = Row(**fixed, properties=row, vector=np.array(vector))
+                found[fixed["id"]] = Row(**fixed, properties=row, vector=np.array(vectors[place]), more=more)
         return found
 
-    def search(self, vectors: np.ndarray, k: int, *, tenant: str | None = None) -> list[list[Hit]]:
+    def search(
+        self, vectors: np.ndarray, k: int, *, tenant: str | None = None, name: str | None = None
+    ) -> list[list[Hit]]:
         """The nearest chunks; all are compared, unless there are so many that they have an approximate index."""
         answers: list[list[Hit]] = [[] for _ in vectors]
         columns = [*self._columns(), "_distance"]
         for start in range(0, len(vectors), _QUERIES_PER_SCAN):
             part = vectors[start : start + _QUERIES_PER_SCAN]
             with translated(self._index):
-                query = self._of(tenant, self._table.search(part).distance_type(self._meta["metric"]))
+                query = self._table.search(part, vector_column_name=vector_column(name))
+                query = self._of(tenant, query.distance_type(self._meta["metric"]))
                 found = query.select(columns).limit(k).to_list()
             for row in sorted(found, key=lambda row: row["_distance"]):
                 # LanceDB numbers the queries only where there are several.
                 answers[start + row.pop("query_index", 0)].append(to_hit(row))
         return answers
 
-    def search_meaning(self, texts: Sequence[str], k: int, *, tenant: str | None = None) -> list[list[Hit]]:
+    def search_meaning(
+        self, texts: Sequence[str], k: int, *, tenant: str | None = None, name: str | None = None
+    ) -> list[list[Hit]]:
         """Never possible.
 
         :raises InvalidArgument: always; LanceDB makes no vectors.
@@ -218,7 +229,7 @@ class LanceSnapshot:
         return layout_problems(self._table.schema, layout)
 
     def _columns(self) -> list[str]:
-        return [name for name in self._table.schema.names if name != "vector"]
+        return [field.name for field in self._table.schema if not is_vector(field)]
 
 
 class LanceBuild(LanceSnapshot):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 META = b"mlops"
 IDS_PER_FILTER = 1000
+_NAMED = "vector_"
 
 
 def table_meta(table: Any) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def table_meta(table: Any) -> dict[str, Any]:
         "fingerprint8": "0" * 8,
         "metric": "cosine",
         "full_text": False,
+        "vectors": [],
         **json.loads(text),
     }
     return meta
@@ -39,7 +41,12 @@ def arrow_schema(layout: Layout, fingerprint8: str) -> Any:
         "number": pa.float64(),
         "bool": pa.bool_(),
     }
-    meta = {"fingerprint8": fingerprint8, "metric": layout.metric, "full_text": layout.full_text}
+    meta = {
+        "fingerprint8": fingerprint8,
+        "metric": layout.metric,
+        "full_text": layout.full_text,
+        "vectors": sorted(layout.vectors),
+    }
     return pa.schema(
         [
             pa.field("id", pa.string(), nullable=False),
@@ -50,6 +57,10 @@ def arrow_schema(layout: Layout, fingerprint8: str) -> Any:
             *([pa.field("tenant", pa.string(), nullable=False)] if layout.tenants else []),
             *(pa.field(name, types[kind]) for name, kind in layout.properties.items()),
             pa.field("vector", pa.list_(pa.float32(), layout.dimension), nullable=False),
+            *(
+                pa.field(vector_column(name), pa.list_(pa.float32(), layout.dimension))
+                for name in layout.vectors
+            ),
         ],
         metadata={META: json.dumps(meta).encode()},
     )
@@ -84,7 +95,10 @@ def arrow_batch(rows: Sequence[Row], schema: Any) -> Any:
     columns = []
     for field in schema:
         if field.name == "vector":
-            columns.append(_vector_column(values["vector"], field.type.list_size))
+            columns.append(_vector_array(values["vector"], field.type.list_size))
+        elif is_vector(field):
+            name = field.name.removeprefix(_NAMED)
+            columns.append(_sparse_array([more.get(name) for more in values["more"]], field.type.list_size))
         elif field.name == "tenant":
             columns.append(pa.array([placed(chunk)[0] for chunk in values["id"]], type=field.type))
         elif field.name in FIXED_COLUMNS:
@@ -95,7 +109,35 @@ def arrow_batch(rows: Sequence[Row], schema: Any) -> Any:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _vector_column(vectors: Sequence[np.ndarray], dimension: int) -> Any:
+def vector_column(name: str | None) -> str:
+    """Column of the vectors of that name; ``None`` for the main ones."""
+    return "vector" if name is None else _NAMED + name
+
+
+def is_vector(field: Any) -> bool:
+    """Whether a field of a table's schema holds vectors."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_fixed_size_list(field.type))
+
+
+def vectors_of(column: Any) -> list[np.ndarray | None]:
+    """The vectors of a column, ``None`` where there is none."""
+    import numpy as np
+
+    return [None if vector is None else np.array(vector, np.float32) for vector in column.to_pylist()]
+
+
+def _sparse_array(vectors: Sequence[np.ndarray | None], dimension: int) -> Any:
+    import pyarrow as pa
+
+    return pa.array(
+        [None if vector is None else vector.tolist() for vector in vectors],
+        type=pa.list_(pa.float32(), dimension),
+    )
+
+
+def _vector_array(vectors: Sequence[np.ndarray], dimension: int) -> Any:
     import pyarrow as pa
 
     # Joined as bytes, which takes a third of the time of ``numpy.concatenate``.

@@ -15,6 +15,8 @@ from airflow_provider_mlops.vector.stores.lance_rows import arrow_batch
 # Rows per Arrow batch, and how many of these wait for LanceDB at the most.
 _ROWS_PER_BATCH = 1000
 _WAITING = 3
+# LanceDB takes a missing vector for a bad one. None is bad here, and the main ones cannot be null.
+_BAD_VECTORS = "null"
 # Seconds between two looks whether the writing thread is still there.
 _LOOK = 0.5
 # Vectors and texts (bytes) that one commit of changed rows takes: they are held in memory until then.
@@ -45,7 +47,7 @@ class LanceWriter:
     def merge(self, rows: Sequence[Row]) -> None:
         """Take rows that the table may hold; commits by itself when there are many."""
         self._changed.update((row.id, row) for row in rows)
-        self._changed_bytes += sum([row.vector.nbytes + len(row.text) for row in rows])
+        self._changed_bytes += sum([row.vector_bytes + len(row.text) for row in rows])
         if self._changed_bytes > _MERGE_BYTES:
             self._commit_changed()
 
@@ -67,7 +69,9 @@ class LanceWriter:
         rows, self._changed, self._changed_bytes = list(self._changed.values()), {}, 0
         if rows:
             merge = self._table.merge_insert("id").when_matched_update_all()
-            merge.when_not_matched_insert_all().execute(arrow_batch(rows, self._schema))
+            merge.when_not_matched_insert_all().execute(
+                arrow_batch(rows, self._schema), on_bad_vectors=_BAD_VECTORS
+            )
 
 
 class _Abandoned(Exception):
@@ -88,7 +92,7 @@ class _Append:
         import pyarrow as pa
 
         try:
-            table.add(pa.RecordBatchReader.from_batches(schema, self._stream()))
+            table.add(pa.RecordBatchReader.from_batches(schema, self._stream()), on_bad_vectors=_BAD_VECTORS)
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits for the commit
             self._failure = error
 

@@ -99,33 +99,40 @@ class WeaviateSnapshot:
                     found.update((row.id, row) for row in (_row(tenant, item) for item in answer.objects))
         return found
 
-    def search(self, vectors: np.ndarray, k: int, *, tenant: str | None = None) -> list[list[Hit]]:
+    def search(
+        self, vectors: np.ndarray, k: int, *, tenant: str | None = None, name: str | None = None
+    ) -> list[list[Hit]]:
         """The nearest chunks, by the server's approximate index."""
         with (
             ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-search") as threads,
             self._translated(),
         ):
             part = self._tenants.part(tenant)
-            return list(threads.map(lambda vector: self._near(part, vector, k), vectors))
+            return list(threads.map(lambda vector: self._near(part, vector, k, name), vectors))
 
-    def _near(self, part: Any, vector: np.ndarray, k: int) -> list[Hit]:
+    def _near(self, part: Any, vector: np.ndarray, k: int, name: str | None) -> list[Hit]:
         from weaviate.classes.query import MetadataQuery
 
         answer = part.query.near_vector(
-            vector.tolist(), limit=k, target_vector=VECTOR_NAME, return_metadata=MetadataQuery(distance=True)
+            vector.tolist(),
+            limit=k,
+            target_vector=name or VECTOR_NAME,
+            return_metadata=MetadataQuery(distance=True),
         )
         return [_hit(item) for item in answer.objects]
 
-    def search_meaning(self, texts: Sequence[str], k: int, *, tenant: str | None = None) -> list[list[Hit]]:
+    def search_meaning(
+        self, texts: Sequence[str], k: int, *, tenant: str | None = None, name: str | None = None
+    ) -> list[list[Hit]]:
         """The nearest chunks, with vectors that the server's module makes of the texts."""
         with (
             ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-search") as threads,
             self._translated(),
         ):
             part = self._tenants.part(tenant)
-            return list(threads.map(lambda text: self._near_text(part, text, k), texts))
+            return list(threads.map(lambda text: self._near_text(part, text, k, name), texts))
 
-    def _near_text(self, part: Any, text: str, k: int) -> list[Hit]:
+    def _near_text(self, part: Any, text: str, k: int, name: str | None) -> list[Hit]:
         from weaviate.classes.query import MetadataQuery
 
         # All modules can do this; not all of them know the server's search that is called near_text.
@@ -133,7 +140,7 @@ class WeaviateSnapshot:
             text,
             alpha=1,
             limit=k,
-            target_vector=VECTOR_NAME,
+            target_vector=name or VECTOR_NAME,
             return_metadata=MetadataQuery(distance=True, score=True),
         )
         return [_hit(item) for item in answer.objects]
@@ -151,7 +158,12 @@ class WeaviateSnapshot:
     def unfindable(self, ids: Sequence[str]) -> list[str]:
         """Chunks that the vector index does not know, whatever the store says."""
         with self._translated():
-            return weaviate_lookup.unfindable(self._client, self._physical, ids)
+            lost = {
+                chunk
+                for name in self._tenants.config.vector_config or ()
+                for chunk in weaviate_lookup.unfindable(self._client, self._physical, ids, name)
+            }
+        return [chunk for chunk in ids if chunk in lost]
 
     def layout_problems(self, layout: Layout | None) -> list[str]:
         """Compare the collection's settings with those that the layout would get."""
@@ -364,8 +376,10 @@ def _row(tenant: str | None, item: Any) -> Row:
 
     values: dict[str, Any] = dict(item.properties)
     fixed = {name: values.pop(name) for name in _FIXED}
-    vector = np.asarray(item.vector.get(VECTOR_NAME, ()), dtype=np.float32)
-    return Row(id=address(tenant, str(item.uuid)), **fixed, properties=values, vector=vector)
+    vectors = {name: np.asarray(vector, dtype=np.float32) for name, vector in item.vector.items()}
+    main = vectors.pop(VECTOR_NAME, np.empty(0, np.float32))
+    more = {name: vector for name, vector in vectors.items() if vector.size}
+    return Row(id=address(tenant, str(item.uuid)), **fixed, properties=values, vector=main, more=more)
 
 
 def _hit(item: Any) -> Hit:

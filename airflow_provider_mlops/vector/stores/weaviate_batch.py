@@ -76,7 +76,7 @@ def _requests(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 
 def _fitting(part: Sequence[Row]) -> Iterator[Sequence[Row]]:
     """Halves of it, until each makes a request that is not too long, or is a single object."""
-    size = sum([row.vector.nbytes + 4 * len(row.text) + 200 for row in part])
+    size = sum([row.vector_bytes + 4 * len(row.text) + 200 for row in part])
     size += 4 * sum(
         [len(value) for row in part for value in row.properties.values() if isinstance(value, str)]
     )
@@ -126,4 +126,6 @@ def _request(collection: str, rows: Sequence[Row]) -> Any:
         if row.vector.size:
             vector = row.vector.astype("<f4", copy=False).tobytes()
             item.vectors.add(name=VECTOR_NAME, vector_bytes=vector, type=single)
+        for name, more in row.more.items():
+            item.vectors.add(name=name, vector_bytes=more.astype("<f4", copy=False).tobytes(), type=single)
     return request

@@ -35,16 +35,6 @@ def collection_settings(layout: Layout) -> dict[str, Any]:
     plain = {"int": DataType.INT, "number": DataType.NUMBER, "bool": DataType.BOOL}
     own = {"text": words, "keyword": exact}
     metrics = {"cosine": VectorDistances.COSINE, "dot": VectorDistances.DOT, "l2": VectorDistances.L2_SQUARED}
-    vectors: Any = Configure.Vectors.self_provided
-    if layout.vectorizer is not None:
-        module, settings = layout.vectorizer
-        vectors = partial(
-            Configure.Vectors.custom,
-            module_name=module,
-            # Without this the name of the version would be a part of every text.
-            module_config={"vectorizeClassName": False, **settings},
-            source_properties=["text"],
-        )
     return {
         "properties": [
             exact("doc"),
@@ -56,15 +46,34 @@ def collection_settings(layout: Layout) -> dict[str, Any]:
                 for name, kind in layout.properties.items()
             ),
         ],
-        "vector_config": vectors(
-            name=VECTOR_NAME,
-            vector_index_config=_vector_index(layout.weaviate, metrics[layout.metric]),
-            quantizer=_quantizer(layout.weaviate.vector_index.quantization),
-        ),
+        "vector_config": [
+            _vectors(layout)(
+                name=name,
+                vector_index_config=_vector_index(layout.weaviate, metrics[layout.metric]),
+                quantizer=_quantizer(layout.weaviate.vector_index.quantization),
+                **({} if layout.vectorizer is None else {"source_properties": [made_of]}),
+            )
+            for name, made_of in {VECTOR_NAME: "text", **layout.vectors}.items()
+        ],
         **_other_settings(layout.weaviate),
         # Tenants are made by the run that brings their first document: a typo in a search must not make one.
         **({"multi_tenancy_config": Configure.multi_tenancy(True, False, True)} if layout.tenants else {}),
     }
+
+
+def _vectors(layout: Layout) -> Any:
+    """Makes the configuration of a vector: one that comes with the chunk, or that a module of the server makes."""
+    from weaviate.classes.config import Configure
+
+    if layout.vectorizer is None:
+        return Configure.Vectors.self_provided
+    module, settings = layout.vectorizer
+    # Without vectorizeClassName the name of the version would be a part of every text.
+    return partial(
+        Configure.Vectors.custom,
+        module_name=module,
+        module_config={"vectorizeClassName": False, **settings},
+    )
 
 
 def _vector_index(settings: WeaviateSettings, metric: Any) -> Any:
@@ -111,14 +120,16 @@ def setting_changes(config: Any, settings: WeaviateSettings) -> dict[str, Any]:
     from weaviate.classes.config import Reconfigure
 
     changes: dict[str, Any] = {}
-    index, there = settings.vector_index, config.vector_config[VECTOR_NAME].vector_index_config
-    if isinstance(index, HNSW) and _dynamic(there.ef) != index.ef:
-        changes["vector_config"] = Reconfigure.Vectors.update(
-            name=VECTOR_NAME,
-            vector_index_config=Reconfigure.VectorIndex.hnsw(
-                ef=_DYNAMIC_EF if index.ef is None else index.ef
-            ),
-        )
+    index = settings.vector_index
+    if isinstance(index, HNSW):
+        ef = _DYNAMIC_EF if index.ef is None else index.ef
+        updates = [
+            Reconfigure.Vectors.update(name=name, vector_index_config=Reconfigure.VectorIndex.hnsw(ef=ef))
+            for name, there in config.vector_config.items()
+            if there.vector_index_config.ef != ef
+        ]
+        if updates:
+            changes["vector_config"] = updates
     bm25 = config.inverted_index_config.bm25
     if (bm25.k1, bm25.b) != (settings.bm25.k1, settings.bm25.b):
         changes["inverted_index_config"] = Reconfigure.inverted_index(
@@ -134,10 +145,6 @@ def setting_changes(config: Any, settings: WeaviateSettings) -> dict[str, Any]:
             factor=settings.replicas, async_enabled=settings.async_replication
         )
     return changes
-
-
-def _dynamic(ef: int) -> int | None:
-    return None if ef == _DYNAMIC_EF else ef
 
 
 def _index_problems(there: Any, settings: WeaviateSettings) -> list[str]:
@@ -188,12 +195,13 @@ def layout_problems(config: Any, layout: Layout | None) -> list[str]:
             )
     if layout and config.multi_tenancy_config.enabled != layout.tenants:
         problems.append(f"it has {'no tenants' if layout.tenants else 'tenants'}")
-    vector = (config.vector_config or {}).get(VECTOR_NAME)
-    if vector is None:
-        problems.append(f"there is no vector {VECTOR_NAME!r}")
-    elif layout:
-        metric = vector.vector_index_config.distance_metric.value
-        if metric.removesuffix("-squared") != layout.metric:
-            problems.append(f"the metric is {metric}, not {layout.metric}")
-        problems += _index_problems(vector.vector_index_config, layout.weaviate)
+    for name in (VECTOR_NAME, *(layout.vectors if layout else ())):
+        vector = (config.vector_config or {}).get(name)
+        if vector is None:
+            problems.append(f"there is no vector {name!r}")
+        elif layout:
+            metric = vector.vector_index_config.distance_metric.value
+            if metric.removesuffix("-squared") != layout.metric:
+                problems.append(f"the metric is {metric}, not {layout.metric}")
+            problems += _index_problems(vector.vector_index_config, layout.weaviate)
     return problems

@@ -23,20 +23,23 @@ _TIE = 1e-5
 _NOT_THERE = ("vector not found", "tenant not found")
 
 
-def unfindable(client: WeaviateClient, collection: str, chunks: Sequence[str]) -> list[str]:
+def unfindable(
+    client: WeaviateClient, collection: str, chunks: Sequence[str], name: str = VECTOR_NAME
+) -> list[str]:
     """Those of the chunks that a search by their own vector does not find: also those that are not there at all.
 
     The server takes each vector from its store and looks for it in its vector index.
 
     :param collection: its physical name.
+    :param name: of the vectors. A chunk need not have one of another name than the main one.
     :raises weaviate.exceptions.WeaviateBaseError, RemoteUnavailable: the server did not answer.
     """
     open_, lost = list(chunks), []
     for limit in _NEIGHBOURS:
         crowded = []
-        for chunk, near in _neighbours(client, collection, open_, limit):
+        for chunk, near in _neighbours(client, collection, open_, limit, name):
             distances = list(near.values())
-            if placed(chunk)[1] in near:
+            if placed(chunk)[1] in near or not (distances or name == VECTOR_NAME):
                 continue
             if not distances or distances[-1] - distances[0] > _TIE:
                 lost.append(chunk)
@@ -49,28 +52,28 @@ def unfindable(client: WeaviateClient, collection: str, chunks: Sequence[str]) -
 
 
 def _neighbours(
-    client: WeaviateClient, collection: str, chunks: Sequence[str], limit: int
+    client: WeaviateClient, collection: str, chunks: Sequence[str], limit: int, name: str
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Each chunk with ids and distances of those nearest to it: none, if it is not there or has no vector."""
     with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-check") as threads:
         parts = list(batches(chunks, _PER_REQUEST))
         for part, found in zip(
-            parts, threads.map(lambda part: _ask(client, collection, part, limit), parts), strict=True
+            parts, threads.map(lambda part: _ask(client, collection, part, limit, name), parts), strict=True
         ):
             yield from zip(part, found, strict=True)
 
 
 def _ask(
-    client: WeaviateClient, collection: str, chunks: Sequence[str], limit: int
+    client: WeaviateClient, collection: str, chunks: Sequence[str], limit: int, name: str
 ) -> list[dict[str, float]]:
     from weaviate.exceptions import UnexpectedStatusCodeError
 
     try:
-        answer = client.graphql_raw_query(_query(collection, chunks, limit))
+        answer = client.graphql_raw_query(_query(collection, chunks, limit, name))
     except UnexpectedStatusCodeError as error:
         if "disabled" not in str(error):
             raise
-        return [_ask_one(client, collection, chunk, limit) for chunk in chunks]
+        return [_ask_one(client, collection, chunk, limit, name) for chunk in chunks]
     problems: Any = answer.errors or ()  # a list, whatever its type says
     for problem in problems:
         if not any(sign in problem["message"] for sign in _NOT_THERE):
@@ -78,10 +81,10 @@ def _ask(
     return [_distances(answer.get[f"c{place}"]) for place in range(len(chunks))]
 
 
-def _query(collection: str, chunks: Sequence[str], limit: int) -> str:
+def _query(collection: str, chunks: Sequence[str], limit: int, name: str) -> str:
     looks = (
         f"c{place}: {collection}({_tenant(tenant)}limit: {limit}, "
-        f'nearObject: {{id: "{chunk}", targetVectors: ["{VECTOR_NAME}"]}}) {{ _additional {{ id distance }} }}'
+        f'nearObject: {{id: "{chunk}", targetVectors: ["{name}"]}}) {{ _additional {{ id distance }} }}'
         for place, (tenant, chunk) in enumerate(map(placed, chunks))
     )
     return f"{{ Get {{ {' '.join(looks)} }} }}"
@@ -95,7 +98,7 @@ def _distances(objects: Any) -> dict[str, float]:
     return {item["_additional"]["id"]: item["_additional"]["distance"] for item in objects or ()}
 
 
-def _ask_one(client: WeaviateClient, collection: str, chunk: str, limit: int) -> dict[str, float]:
+def _ask_one(client: WeaviateClient, collection: str, chunk: str, limit: int, name: str) -> dict[str, float]:
     """For servers whose GraphQL interface is turned off."""
     from weaviate.classes.query import MetadataQuery
     from weaviate.exceptions import WeaviateQueryError
@@ -106,7 +109,7 @@ def _ask_one(client: WeaviateClient, collection: str, chunk: str, limit: int) ->
         answer = (whole.with_tenant(tenant) if tenant else whole).query.near_object(
             plain,
             limit=limit,
-            target_vector=VECTOR_NAME,
+            target_vector=name,
             return_metadata=MetadataQuery(distance=True),
             return_properties=[],
         )

@@ -21,7 +21,14 @@ class Tenants:
     def __init__(self, client: WeaviateClient, collection: str) -> None:
         self._collection = client.collections.use(collection)
         self._names: set[str] | None = None
-        self._enabled: bool | None = None
+        self._config: Any = None
+
+    @property
+    def config(self) -> Any:
+        """The collection's settings, as the client gives them."""
+        if self._config is None:
+            self._config = self._collection.config.get()
+        return self._config
 
     def _known(self) -> set[str]:
         if self._names is None:
@@ -30,9 +37,7 @@ class Tenants:
 
     def parts(self) -> Iterator[tuple[str | None, Any]]:
         """Every part: name of the tenant (``None`` without tenants) and what to ask."""
-        if self._enabled is None:
-            self._enabled = self._collection.config.get().multi_tenancy_config.enabled
-        if not self._enabled:
+        if not self.config.multi_tenancy_config.enabled:
             yield None, self._collection
             return
         self._names = None  # another run may have made some

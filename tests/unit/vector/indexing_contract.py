@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -81,7 +81,7 @@ class Watched:
 class IndexRuns:
     """Runs of an index. Subclasses provide ``index`` and ``info`` (the connection, or ``None``)."""
 
-    make: type[RowMaker] = RowMaker
+    make: Callable[..., RowMaker] = RowMaker
 
     @pytest.fixture
     def info(self) -> ConnectionInfo | None:
