@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import runpy
+from pathlib import Path
 
 import pytest
 
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector import BM25, HNSW, Flat, VectorIndex, WeaviateSettings
 
+SNIPPET = Path(__file__).parents[3] / "docs" / "snippets" / "vector_settings.py"
 USUAL = VectorIndex("Docs", backend="weaviate")
 
 
@@ -59,3 +62,9 @@ def test_only_what_cannot_be_changed_in_place_rebuilds(settings: WeaviateSetting
 def test_unknown_json_is_refused(data: dict[str, object]) -> None:
     with pytest.raises(InvalidArgument, match="WeaviateSettings"):
         WeaviateSettings.from_json(data)
+
+
+def test_documented_settings_are_an_index() -> None:
+    index = runpy.run_path(str(SNIPPET))["DOCS"]
+    assert VectorIndex.from_json(index.to_json()) == index
+    assert (index.tenant, index.weaviate.vector_index.ef_construction) == ("customer", 256)
