@@ -123,7 +123,7 @@ class VectorIndexPayload(Payload):
     say where the store is; neither holds a secret. ``previous_version`` is the one that was live when the
     task ended its work, before it moved anything. The counts are chunks, except ``documents`` and ``bad``
     (records). ``tokens`` are those that a paid embedder was sent, ``cost`` is their price; ``None`` where there is
-    no such thing.
+    no such thing. ``duration`` is in seconds, from the first look at the source on.
     """
 
     index: str
@@ -150,6 +150,7 @@ class VectorIndexPayload(Payload):
     healed: int
     dead_letters: str | None
     gate: dict[str, Any] | None
+    duration: float
 
 
 class VectorPlanPayload(Payload):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from airflow_provider_mlops.vector.errors import GateRejected, GoldenQueriesInva
 from airflow_provider_mlops.vector.gate import Gate, GateReport, GoldenQuery, compared, judge, rejection
 from airflow_provider_mlops.vector.ledger import Holding, Ledger
 from airflow_provider_mlops.vector.outbox import Outbox
+from airflow_provider_mlops.vector.progress import Progress, summary
 from airflow_provider_mlops.vector.sources import Source
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores.base import (
@@ -76,7 +78,10 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run did; the counts are chunks and compare with the version it started from."""
+    """What a run did; the counts are chunks and compare with the version it started from.
+
+    :param seconds: how long it took, from the first look at the source on.
+    """
 
     version: Version
     previous: str | None
@@ -86,6 +91,7 @@ class Outcome:
     plan: SyncPlan
     healed: int
     gate: GateReport | None
+    seconds: float = 0.0
 
 
 def run(
@@ -108,6 +114,7 @@ def run(
     :raises IndexBusy: another run holds the index.
     :raises GateRejected: the version was built, is kept for inspection, and is not live.
     """
+    started = time.monotonic()
     index.layout()  # readies the embedder: one that cannot embed is found before the source is read
     with Ledger() as ledger:
         found = survey(index, source, ledger, on_bad)
@@ -120,7 +127,10 @@ def run(
             found.bad,
         )
         with store.lease(holder) as lease:
-            return _Run(index, source, store, maker, options, found, ledger, lease).go()
+            outcome = _Run(index, source, store, maker, options, found, ledger, lease).go()
+    outcome = replace(outcome, seconds=time.monotonic() - started)
+    log.info("%s", summary(index.name, outcome, maker))
+    return outcome
 
 
 class _Run:
@@ -198,7 +208,11 @@ class _Run:
         return self._finish(build.version, live, "synced" if start else "built", plan, healed, report)
 
     def _hold(self, snapshot: Snapshot) -> Holding:
-        return self.ledger.hold(renewing(snapshot.scan(), self.lease))
+        chunks = self._progress("stored chunks compared").over(snapshot.scan())
+        return self.ledger.hold(renewing(chunks, self.lease))
+
+    def _progress(self, counted: str, total: int | None = None) -> Progress:
+        return Progress(f"Index {self.index.name}", counted, total)
 
     def _check_layout(self, version: Version) -> None:
         if problems := self.store.read(version.name).layout_problems(self.index.layout()):
@@ -221,7 +235,8 @@ class _Run:
             return
         done = self._hold(self.store.resume(attempt.name)) if attempt else None
         chunks = renewing(wanted_chunks(self.index, self.source, self.ledger), self.lease)
-        estimate = self.maker.estimate(chunk for chunk in chunks if done is None or chunk.id not in done)
+        counted = self._progress("chunks estimated", self.found.chunks).over(chunks)
+        estimate = self.maker.estimate(chunk for chunk in counted if done is None or chunk.id not in done)
         if done:
             done.close()
         log.info("Index %s: to embed: %s", self.index.name, estimate)
@@ -231,7 +246,7 @@ class _Run:
         healed, report = 0, None
         if self.lease.unclean and self.store.shared_writes:
             self.lease.writing()
-            healed = heal(self.store.resume(version.name), self.ledger.ids(), self.lease)
+            healed = self._look_up(self.store.resume(version.name), self.ledger.ids(), self.found.chunks)
         if version != live:
             report = self._judge(self.store.read(version.name), version)
             if report and not report.passed:
@@ -260,7 +275,8 @@ class _Run:
             plan.unchanged,
         )
         self.ledger.schedule(before)
-        chunks = planned_chunks(self.index, self.source, self.ledger)
+        planned = planned_chunks(self.index, self.source, self.ledger)
+        chunks = self._progress("chunks written", plan.writes).over(planned)
         outbox = Outbox(build, self.lease)
         write(chunks, self.ledger, before, build, self.maker, outbox, self.lease, self.options.batch_size)
         before.close()
@@ -271,7 +287,11 @@ class _Run:
         build.settle()
         # What this run has written is looked up always; the rest where it or an earlier run met a crash.
         claimed_only = outbox.smooth and not self.lease.unclean
-        return heal(build, self.ledger.ids(claimed_only=claimed_only), self.lease)
+        total = plan.writes if claimed_only else self.found.chunks
+        return self._look_up(build, self.ledger.ids(claimed_only=claimed_only), total)
+
+    def _look_up(self, build: Build, ids: Iterable[str], total: int) -> int:
+        return heal(build, self._progress("chunks looked up", total).over(ids), self.lease)
 
     def _judge(self, snapshot: Snapshot, version: Version) -> GateReport | None:
         if not self.options.gate:

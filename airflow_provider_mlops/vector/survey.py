@@ -10,6 +10,7 @@ from typing import IO, Any
 from airflow_provider_mlops.errors import SourceEmpty
 from airflow_provider_mlops.vector.documents import Chunk, UnusableRecord, chunks_of, document_key
 from airflow_provider_mlops.vector.ledger import Ledger
+from airflow_provider_mlops.vector.progress import Progress
 from airflow_provider_mlops.vector.sources import PathLike, Source, SourceRecord
 from airflow_provider_mlops.vector.spec import VectorIndex
 
@@ -69,7 +70,7 @@ def survey(index: VectorIndex, source: Source, ledger: Ledger, on_bad: OnBad) ->
 
 
 def _readings(index: VectorIndex, source: Source) -> Iterator[_Reading]:
-    for record in source.records():
+    for record in Progress(f"Index {index.name}", "records read").over(source.records()):
         try:
             yield record, chunks_of(index, record.checked()), ""
         except UnusableRecord as problem:

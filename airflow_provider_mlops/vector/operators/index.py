@@ -44,8 +44,11 @@ _EVENT = (
     "unchanged",
     "bad",
     "embedded",
+    "cached",
+    "tokens",
     "cost",
     "gate",
+    "duration",
 )
 
 
@@ -303,4 +306,5 @@ class VectorIndexOperator(MlopsOperator):
             "healed": outcome.healed,
             "dead_letters": self.dead_letters if dead_letters else None,
             "gate": outcome.gate.to_json() if outcome.gate else None,
+            "duration": round(outcome.seconds, 3),
         }

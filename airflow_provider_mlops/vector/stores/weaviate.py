@@ -7,7 +7,6 @@ alias that moves is split between two collections. Auto-schema is never relied o
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -40,6 +39,7 @@ from airflow_provider_mlops.vector.stores.weaviate_layout import (
     layout_problems,
     setting_changes,
 )
+from airflow_provider_mlops.vector.stores.weaviate_queue import wait_until_indexed
 from airflow_provider_mlops.vector.stores.weaviate_registry import Registry
 from airflow_provider_mlops.vector.stores.weaviate_tenants import Tenants
 
@@ -54,8 +54,6 @@ _FIXED = ("doc", "ordinal", "digest", "text")
 _IDS_PER_DELETE = 1000
 _IDS_PER_FETCH = 250
 _SCAN_PAGE = 1000
-#: Seconds that a server with asynchronous indexing gets to empty its queue.
-QUEUE_SECONDS = 3600.0
 
 
 def open_weaviate(index: str, *, connection: ConnectionInfo) -> WeaviateStore:
@@ -210,20 +208,7 @@ class WeaviateBuild(WeaviateSnapshot):
 
     def settle(self) -> None:
         """Wait until the index queue is empty."""
-        # With asynchronous indexing vectors are found late; the shard's status says when, its queue size does not.
-        deadline = time.monotonic() + QUEUE_SECONDS
-        pause = 0.1
-        while True:
-            with self._translated():
-                states = {shard.status for shard in self._collection.config.get_shards()}
-            if states <= {"READY", "READONLY"}:
-                return
-            if time.monotonic() > deadline:
-                raise WritesUnconfirmed(
-                    f"Collection {self._physical!r}: the index queue is not empty after {QUEUE_SECONDS:.0f} s"
-                )
-            time.sleep(pause)
-            pause = min(pause * 2, 5.0)
+        wait_until_indexed(self._client, self._physical)
 
     def seal(self) -> None:
         """Note that the version is complete."""

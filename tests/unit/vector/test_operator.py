@@ -102,7 +102,9 @@ def test_payload_says_what_was_done_and_all_that_activation_needs(
             "comparison": None,
             "passed": True,
         },
+        "duration": first["duration"],
     }
+    assert first["duration"] > 0
     assert VectorIndexPayload.__required_keys__ == first.keys()
     payload = json.loads(json.dumps(first))
     assert active_version(payload, connection_info) is None
@@ -298,6 +300,7 @@ def test_asset_of_the_index_gets_its_version_counts_and_gate(
     assert events[other.uri].extra is None
     assert (extra["version"], extra["documents"], extra["added"]) == (payload["version"], 60, 60)
     assert extra["gate"]["recall"] == 1.0
+    assert extra["duration"] == payload["duration"]
     assert json.loads(json.dumps(extra)) == {key: payload[key] for key in extra}
     assert "uri" not in extra
 
