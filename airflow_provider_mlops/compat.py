@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import importlib.util
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow import __version__ as airflow_version
@@ -160,8 +162,10 @@ __all__ = [
     "get_current_context",
     "mask_secret",
     "operator_lineage",
+    "query_inputs",
     "task_state",
     "task_state_store",
+    "tells_lineage",
     "without_retries",
 ]
 
@@ -264,13 +268,44 @@ async def atask_state(dag_id: str, run_id: str, task_id: str, map_index: int) ->
     return state
 
 
-def operator_lineage(run_facets: dict[str, Any], job_facets: dict[str, Any]) -> Any | None:
+def tells_lineage() -> bool:
+    """Whether the provider of OpenLineage is installed. Imports next to nothing."""
+    try:
+        return importlib.util.find_spec("airflow.providers.openlineage.extractors") is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def operator_lineage(
+    run_facets: dict[str, Any],
+    job_facets: dict[str, Any],
+    inputs: Sequence[Any] = (),
+    outputs: Sequence[Any] = (),
+) -> Any | None:
     """What an operator tells OpenLineage; ``None`` where its provider is not installed."""
     try:
         extractors = importlib.import_module("airflow.providers.openlineage.extractors")
     except ImportError:
         return None
-    return extractors.OperatorLineage(run_facets=run_facets, job_facets=job_facets)
+    return extractors.OperatorLineage(
+        inputs=list(inputs), outputs=list(outputs), run_facets=run_facets, job_facets=job_facets
+    )
+
+
+def query_inputs(conn_id: str, sql: str) -> list[Any]:
+    """Tables that a query reads, as OpenLineage's provider sees them in its text.
+
+    At most the database is asked for its default schema, which a table's name is not whole without. Empty where the
+    provider, the database's hook or the database cannot tell.
+    """
+    try:
+        parser = importlib.import_module("airflow.providers.openlineage.sqlparser")
+        lineage = parser.get_openlineage_facets_with_sql(
+            hook=BaseHook.get_hook(conn_id), sql=sql, conn_id=conn_id, database=None, use_connection=False
+        )
+    except Exception:  # noqa: BLE001 - drivers have errors of their own, and the run itself is over
+        return []
+    return [] if lineage is None else list(lineage.inputs)
 
 
 def cli_command(name: str, help_text: str, run: Any) -> Any:

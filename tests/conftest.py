@@ -15,4 +15,4 @@ os.environ["AIRFLOW__CORE__FERNET_KEY"] = ""
 for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_")]:
     del os.environ[name]
 
-pytest_plugins = ["tests.servers.fixtures"]
+pytest_plugins = ["tests.servers.fixtures", "tests.openlineage_client"]

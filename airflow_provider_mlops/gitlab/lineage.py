@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
+
+from airflow_provider_mlops.base.lineage import facet_module, own_run_facet
 
 #: Name of our own run facet.
 FACET = "gitlab_pipeline"
@@ -33,13 +33,13 @@ def run_facets(facts: Mapping[str, Any]) -> dict[str, Any]:
     :param facts: ``pipeline_id`` and ``url``, and what else is known: fields of the payload, and ``failed_jobs``.
     :raises ImportError: the client of OpenLineage is not installed.
     """
-    external = importlib.import_module("openlineage.client.facet_v2").external_query_run
+    external = facet_module("external_query_run")
     parts = urlsplit(facts["url"] or "")
     return {
         "externalQuery": external.ExternalQueryRunFacet(
             externalQueryId=str(facts["pipeline_id"]), source=f"{parts.scheme}://{parts.netloc}"
         ),
-        FACET: _facet_class()(**{field: facts.get(key) for field, key in _FIELDS.items()}),
+        FACET: own_run_facet("GitlabPipelineRunFacet", _FIELDS, facts),
     }
 
 
@@ -52,7 +52,7 @@ def job_facets(facts: Mapping[str, Any]) -> dict[str, Any]:
     repository, found, _ = (facts["url"] or "").partition("/-/pipelines/")
     if not found:
         return {}
-    location = importlib.import_module("openlineage.client.facet_v2").source_code_location_job
+    location = facet_module("source_code_location_job")
     return {
         "sourceCodeLocation": location.SourceCodeLocationJobFacet(
             type="git",
@@ -62,12 +62,3 @@ def job_facets(facts: Mapping[str, Any]) -> dict[str, Any]:
             branch=facts.get("ref"),
         )
     }
-
-
-@functools.cache
-def _facet_class() -> Any:
-    import attrs
-
-    base = importlib.import_module("openlineage.client.facet_v2").RunFacet
-    fields: dict[str, Any] = {name: attrs.field(default=None) for name in _FIELDS}
-    return attrs.make_class("GitlabPipelineRunFacet", fields, bases=(base,))

@@ -18,6 +18,7 @@ HEAVY = {
     "mlflow",
     "numpy",
     "onnxruntime",
+    "openlineage",
     "pandas",
     "pyarrow",
     "requests",

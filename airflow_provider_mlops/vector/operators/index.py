@@ -22,6 +22,7 @@ from airflow_provider_mlops.vector.gate import Gate, GoldenQuery, parse_golden
 from airflow_provider_mlops.vector.hook import database, located
 from airflow_provider_mlops.vector.indexing import Outcome, RunOptions, run
 from airflow_provider_mlops.vector.operators.common import check_numpy, lease_holder
+from airflow_provider_mlops.vector.operators.lineage import IndexLineage, noting
 from airflow_provider_mlops.vector.preview import Preview, preview
 from airflow_provider_mlops.vector.sources import Files, Source, SqlRows, SqlSource, find_files
 from airflow_provider_mlops.vector.spec import VectorIndex
@@ -52,7 +53,7 @@ _EVENT = (
 )
 
 
-class VectorIndexOperator(MlopsOperator):
+class VectorIndexOperator(IndexLineage, MlopsOperator):
     """Bring a vector index to the state of a source, judge it, and make it live.
 
     Only chunks that are new get embedded. Readers see the old version or the new one; a killed task leaves
@@ -133,6 +134,7 @@ class VectorIndexOperator(MlopsOperator):
         # Airflow's operators have a method of the argument's name.
         self.plan_only = dry_run
 
+    @noting
     def execute(self, context: Context) -> VectorIndexPayload | VectorPlanPayload:
         """Survey, write, verify, judge, make live."""
         self._check_arguments()

@@ -12,6 +12,7 @@ from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.payloads import SCHEMA, VectorMaintenancePayload
 from airflow_provider_mlops.vector.hook import located, placed
 from airflow_provider_mlops.vector.operators.common import check_numpy, lease_holder
+from airflow_provider_mlops.vector.operators.lineage import CareLineage, noting
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores import open_store
 from airflow_provider_mlops.vector.stores.base import Store
@@ -22,7 +23,7 @@ KIND = "vector.maintenance"
 Action = Literal["audit", "rollback", "collect_garbage"]
 
 
-class VectorIndexMaintenanceOperator(MlopsOperator):
+class VectorIndexMaintenanceOperator(CareLineage, MlopsOperator):
     """Care for a vector index between its runs. Returns a
     :class:`~airflow_provider_mlops.payloads.VectorMaintenancePayload`.
 
@@ -74,6 +75,7 @@ class VectorIndexMaintenanceOperator(MlopsOperator):
         # Airflow's operators have a method of this name.
         self.only_list = dry_run
 
+    @noting
     def execute(self, context: Context) -> VectorMaintenancePayload:
         """Do what ``action`` says."""
         self._check_arguments()

@@ -35,32 +35,47 @@ def connect(connection: ConnectionInfo) -> WeaviateClient:
     """
     import weaviate
 
-    if not connection.host:
-        raise ConnectionIncomplete(
-            f"Connection {connection.conn_id!r} has no host", conn_id=connection.conn_id
-        )
-    parts = urlsplit(connection.host if "://" in connection.host else f"//{connection.host}")
+    http_host, http_port, http_secure = http_address(connection)
     extra = connection.extra
-    http_secure = connection.flag("http_secure", default=parts.scheme == "https")
     grpc_secure = connection.flag("grpc_secure", default=http_secure)
-    try:
-        http_port = int(connection.port or parts.port or (443 if http_secure else 80))
+    with _numbers(connection):
         grpc_port = int(extra.get("grpc_port") or (443 if grpc_secure else _DEFAULT_GRPC_PORT))
-    except ValueError as error:
-        raise ConnectionIncomplete(
-            f"Connection {connection.conn_id!r}: a port is not a number", conn_id=connection.conn_id
-        ) from error
     with translated(f"Weaviate of connection {connection.conn_id!r}"):
         return weaviate.connect_to_custom(
-            http_host=parts.hostname or "",
+            http_host=http_host,
             http_port=http_port,
             http_secure=http_secure,
-            grpc_host=extra.get("grpc_host") or parts.hostname or "",
+            grpc_host=extra.get("grpc_host") or http_host,
             grpc_port=grpc_port,
             grpc_secure=grpc_secure,
             headers=extra.get("additional_headers") or None,
             auth_credentials=_credentials(connection),
         )
+
+
+def http_address(connection: ConnectionInfo) -> tuple[str, int, bool]:
+    """Host, port, and whether it is reached with TLS.
+
+    :raises ConnectionIncomplete: it has no host, or the port is not a number.
+    """
+    if not connection.host:
+        raise ConnectionIncomplete(
+            f"Connection {connection.conn_id!r} has no host", conn_id=connection.conn_id
+        )
+    parts = urlsplit(connection.host if "://" in connection.host else f"//{connection.host}")
+    secure = connection.flag("http_secure", default=parts.scheme == "https")
+    with _numbers(connection):
+        return parts.hostname or "", int(connection.port or parts.port or (443 if secure else 80)), secure
+
+
+@contextmanager
+def _numbers(connection: ConnectionInfo) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ConnectionIncomplete(
+            f"Connection {connection.conn_id!r}: a port is not a number", conn_id=connection.conn_id
+        ) from error
 
 
 def _credentials(connection: ConnectionInfo) -> Any:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +11,7 @@ from airflow_provider_mlops.compat import TaskDeferred
 from airflow_provider_mlops.gitlab.errors import PipelineFailed
 from airflow_provider_mlops.gitlab.links import JOB_URL_KEY, GitlabJobLink
 from airflow_provider_mlops.testing.gitlab import Fail, GitlabStandIn, Scenario
+from tests.openlineage_client import as_sent
 from tests.wire.gitlab.conftest import Task, connect
 
 waiting_or_deferred = pytest.mark.parametrize("deferrable", [False, True], ids=["waiting", "deferred"])
@@ -64,31 +63,8 @@ def test_the_link_reads_what_was_pushed(monkeypatch):
 # --- OpenLineage ---------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def provider(monkeypatch):
-    """A provider of OpenLineage in whose hands the real client's facets end."""
-    pytest.importorskip("openlineage.client")
-    extractors = SimpleNamespace(OperatorLineage=SimpleNamespace)
-    monkeypatch.setitem(sys.modules, "airflow.providers.openlineage.extractors", extractors)
-
-
-def as_sent(lineage) -> dict:
-    """The facets as the real client writes them."""
-    from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
-    from openlineage.client.serde import Serde
-
-    event = RunEvent(
-        eventTime="2026-01-01T00:00:00Z",
-        producer="tests",
-        run=Run("01941f29-7c00-7000-8000-000000000000", lineage.run_facets),
-        job=Job("airflow", "release.publish", lineage.job_facets),
-        eventType=RunState.COMPLETE,
-    )
-    return json.loads(Serde.to_json(event))
-
-
 @waiting_or_deferred
-def test_openlineage_is_told_of_a_pipeline_that_succeeded(gitlab, provider, deferrable):
+def test_openlineage_is_told_of_a_pipeline_that_succeeded(gitlab, lineage_provider, deferrable):
     task = Task({"deferrable": deferrable})
     operator = task.operator()
     payload = run(task, operator)
@@ -105,7 +81,7 @@ def test_openlineage_is_told_of_a_pipeline_that_succeeded(gitlab, provider, defe
 
 
 @waiting_or_deferred
-def test_openlineage_is_told_which_job_failed(broken, provider, deferrable):
+def test_openlineage_is_told_which_job_failed(broken, lineage_provider, deferrable):
     task = Task({"deferrable": deferrable})
     operator = task.operator()
     with pytest.raises(PipelineFailed):
@@ -115,7 +91,7 @@ def test_openlineage_is_told_which_job_failed(broken, provider, deferrable):
     assert facet["url"].endswith("/-/pipelines/1001")
 
 
-def test_before_a_pipeline_is_known_nothing_is_told(gitlab, provider):
+def test_before_a_pipeline_is_known_nothing_is_told(gitlab, lineage_provider):
     assert Task({}).operator().get_openlineage_facets_on_complete(None) is None
 
 
