@@ -7,7 +7,8 @@ from tests.servers.minilm import MiniLM
 from tests.servers.mlflow import Mlflow
 from tests.servers.postgres import Postgres
 from tests.servers.registry import Registry
+from tests.servers.retrievers import Retrievers
 from tests.servers.weaviate import Weaviate
 
 SERVERS: dict[str, type[Server]] = {server.name: server for server in (Mlflow, Postgres, Registry, Weaviate)}
-PROGRAMS: dict[str, type[Program]] = {**SERVERS, MiniLM.name: MiniLM}
+PROGRAMS: dict[str, type[Program]] = {**SERVERS, MiniLM.name: MiniLM, Retrievers.name: Retrievers}

@@ -60,8 +60,8 @@ def go_install(package: str, version: str, folder: Path, *, tags: str = "") -> N
         )
 
 
-def python_install(folder: Path, requirement: str) -> None:
-    """A Python environment of its own with one package, in a cache folder."""
+def python_install(folder: Path, *requirements: str) -> None:
+    """A Python environment of its own with some packages, in a cache folder."""
     uv = _uv()
     with building(folder) as scratch:
         if scratch is None:
@@ -70,7 +70,7 @@ def python_install(folder: Path, requirement: str) -> None:
         make = [uv, "venv", "--quiet", "--allow-existing", "--relocatable", "--python", sys.executable]
         subprocess.run([*make, str(scratch)], check=True)
         python = str(scratch / "bin" / "python")
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, requirement], check=True)
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *requirements], check=True)
 
 
 @contextlib.contextmanager
