@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from airflow_provider_mlops.vector.operators.maintenance import (
         VectorIndexMaintenanceOperator as VectorIndexMaintenanceOperator,
     )
+    from airflow_provider_mlops.vector.operators.shards import VectorShardOperator as VectorShardOperator
+    from airflow_provider_mlops.vector.operators.shards import (
+        VectorShardPlanOperator as VectorShardPlanOperator,
+    )
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -35,5 +39,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "RollbackOperator": "release.operators",
         "VectorIndexMaintenanceOperator": "vector.operators.maintenance",
         "VectorIndexOperator": "vector.operators.index",
+        "VectorShardOperator": "vector.operators.shards",
+        "VectorShardPlanOperator": "vector.operators.shards",
     },
 )

@@ -190,6 +190,67 @@ class VectorPlanPayload(Payload):
     refusals: list[str]
 
 
+class VectorShardPlanPayload(Payload):
+    """``kind="vector.shard_plan"``: what shards load, how they share it out, and the lease that they work under.
+
+    ``version`` is the one to fill, ``base_version`` the finished one whose vectors are reused. ``by`` says how the
+    source is split into ``shards``: whole files, or by the documents' keys. ``holder`` and ``token`` are those of the
+    lease; no ``token`` means that there is nothing to load, and ``action`` is ``unchanged``. ``clean`` says that whatever
+    wrote the index before has come to its end. The counts are chunks, except ``documents`` and ``bad`` (records);
+    ``to_embed``, ``tokens`` and ``cost`` are an estimate for all shards together.
+    """
+
+    index: str
+    backend: str
+    conn_id: str | None
+    uri: str | None
+    action: Literal["built", "synced", "unchanged"]
+    reason: str
+    mode: Literal["auto", "sync", "rebuild"]
+    version: str
+    base_version: str | None
+    fingerprint: str
+    shards: int
+    by: Literal["file", "key"]
+    holder: str
+    token: str | None
+    clean: bool
+    documents: int
+    chunks: int
+    bad: int
+    to_embed: int
+    tokens: int | None
+    cost: float | None
+
+
+class VectorShardPayload(Payload):
+    """``kind="vector.shard"``: what one shard has loaded; ``VectorIndexOperator(loaded=...)`` takes those of all.
+
+    ``version`` to ``clean`` are the plan's. Of its ``chunks`` the shard has ``written`` those that were not there; all
+    of them are stored, and found by their own vector. ``smooth`` says that it did so at its first try, with every write
+    confirmed at once.
+    """
+
+    index: str
+    version: str
+    mode: Literal["auto", "sync", "rebuild"]
+    holder: str
+    token: str | None
+    clean: bool
+    shard: int
+    shards: int
+    documents: int
+    chunks: int
+    written: int
+    embedded: int
+    cached: int
+    healed: int
+    bad: int
+    smooth: bool
+    tokens: int | None
+    cost: float | None
+
+
 class VectorMaintenancePayload(Payload):
     """``kind="vector.maintenance"``: what an audit, a rollback or a garbage collection found and did.
 

@@ -17,6 +17,7 @@ from airflow_provider_mlops.vector.errors import GateRejected, GoldenQueriesInva
 from airflow_provider_mlops.vector.gate import Gate, GateReport, GoldenQuery, compared, judge, rejection
 from airflow_provider_mlops.vector.ledger import Holding, Ledger
 from airflow_provider_mlops.vector.outbox import Outbox
+from airflow_provider_mlops.vector.preloaded import Preloaded
 from airflow_provider_mlops.vector.progress import Progress, summary
 from airflow_provider_mlops.vector.sources import Source
 from airflow_provider_mlops.vector.spec import VectorIndex
@@ -66,6 +67,7 @@ class RunOptions:
     :param max_delete_fraction: share of the indexed documents that may vanish in one run.
     :param max_bad_fraction: share of the source's records that may be unusable.
     :param batch_size: chunks that are embedded at a time.
+    :param preloaded: the version that shards have filled; the run goes on with it.
     """
 
     mode: Mode = "auto"
@@ -74,6 +76,7 @@ class RunOptions:
     max_delete_fraction: float = 0.2
     max_bad_fraction: float = 0.0
     batch_size: int = 2000
+    preloaded: Preloaded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +166,10 @@ class _Run:
             log.warning("Index %s: its live version %s is gone", self.index.name, live.name)
             live = None
         self.live = live
-        bases: list[Version] = (
-            [] if self.options.mode == "rebuild" else comparable(versions, live, self.fingerprint)
-        )
-        if self.options.mode == "sync" and not bases:
+        preloaded = self._preloaded(versions)
+        mode = self.options.mode if preloaded or not self.options.preloaded else "auto"
+        bases: list[Version] = [] if mode == "rebuild" else comparable(versions, live, self.fingerprint)
+        if mode == "sync" and not bases:
             raise InvalidArgument(
                 f"Index {self.index.name!r}: no finished version has the fingerprint {self.fingerprint[:8]}",
                 next_step="Use mode='auto' or 'rebuild': the index was never built, or its definition has changed.",
@@ -184,16 +187,16 @@ class _Run:
                 holding.close()
         if live and live not in bases:
             self._checked(live).close()
-        in_place = written_in_place(
+        in_place = preloaded is None and written_in_place(
             start,
             live,
             shared_writes=self.store.shared_writes,
             activate=self.options.activate,
             gated=self.options.gate is not None,
         )
-        attempt = (
-            None if in_place or self.options.mode == "rebuild" else unfinished(versions, self.fingerprint)
-        )
+        attempt = preloaded
+        if not (preloaded or in_place or mode == "rebuild"):
+            attempt = unfinished(versions, self.fingerprint)
         if start and held:
             self.maker.reuse(self.store.read(start.name), held)
         self._check_budget(attempt)
@@ -206,6 +209,21 @@ class _Run:
             raise self._rejection(build.version, report)
         build.seal()
         return self._finish(build.version, live, "synced" if start else "built", plan, healed, report)
+
+    def _preloaded(self, versions: Sequence[Version]) -> Version | None:
+        """The version that shards have filled, if it is still the one to go on with."""
+        given = self.options.preloaded
+        if given is None or given.token is None:
+            return None
+        attempt = unfinished(versions, self.fingerprint)
+        if attempt and attempt.name == given.version:
+            return attempt
+        log.warning(
+            "Index %s: version %s, which shards have loaded, is finished, gone or not the newest; going on without it",
+            self.index.name,
+            given.version,
+        )
+        return None
 
     def _hold(self, snapshot: Snapshot) -> Holding:
         chunks = self._progress("stored chunks compared").over(snapshot.scan())
@@ -285,8 +303,11 @@ class _Run:
         after.close()
         self.lease.renew()
         build.settle()
-        # What this run has written is looked up always; the rest where it or an earlier run met a crash.
-        claimed_only = outbox.smooth and not self.lease.unclean
+        # What this run has written is looked up always; the rest where it or an earlier run met a crash, unless that
+        # "earlier run" is shards that say that they met none.
+        given = self.options.preloaded
+        vouched = given is not None and given.vouched(self.lease.continues)
+        claimed_only = outbox.smooth and (vouched or not self.lease.unclean)
         total = plan.writes if claimed_only else self.found.chunks
         return self._look_up(build, self.ledger.ids(claimed_only=claimed_only), total)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from airflow_provider_mlops.errors import MlopsError
 from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.errors import ObjectsRefused, WritesUnconfirmed
-from airflow_provider_mlops.vector.stores.base import Build, Lease, Row
+from airflow_provider_mlops.vector.stores.base import Build, Joined, Row
 
 #: How often a portion is sent before the run gives up, and the longest pause in between (seconds).
 TRIES = 5
@@ -28,7 +28,7 @@ class Outbox:
     def __init__(
         self,
         build: Build,
-        lease: Lease,
+        lease: Joined,
         *,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,

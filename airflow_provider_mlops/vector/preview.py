@@ -45,7 +45,7 @@ class Preview:
     :param plan: chunks.
     :param documents: documents.
     :param estimate: what would be embedded.
-    :param refusals: what would fail the run before it writes anything.
+    :param refused: what would fail the run before it writes anything.
     """
 
     action: Action
@@ -58,7 +58,12 @@ class Preview:
     plan: SyncPlan
     documents: DocumentPlan
     estimate: Estimate
-    refusals: list[str]
+    refused: list[PermanentError]
+
+    @property
+    def refusals(self) -> list[str]:
+        """The same as text."""
+        return [f"{type(error).__name__}: {error.message}" for error in self.refused]
 
 
 def preview(
@@ -88,7 +93,7 @@ class _Look:
         self.index, self.source, self.store, self.maker = index, source, store, maker
         self.options, self.found, self.ledger = options, found, ledger
         self.fingerprint = index.fingerprint()
-        self.refusals: list[str] = []
+        self.refused: list[PermanentError] = []
 
     def go(self) -> Preview:
         options, found = self.options, self.found
@@ -145,11 +150,11 @@ class _Look:
             plan=plan,
             documents=documents,
             estimate=Estimate(0, 0, None, None) if action == "unchanged" else self._estimate(attempt),
-            refusals=self.refusals,
+            refused=self.refused,
         )
 
     def _refuse(self, error: PermanentError) -> None:
-        self.refusals.append(f"{type(error).__name__}: {error.message}")
+        self.refused.append(error)
 
     def _base(self, bases: list[Version]) -> tuple[Version | None, Holding | None]:
         start, held = None, None

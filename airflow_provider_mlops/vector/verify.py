@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.errors import ChunksUnfindable, WritesUnconfirmed
 from airflow_provider_mlops.vector.ledger import Holding
-from airflow_provider_mlops.vector.stores.base import Build, Lease
+from airflow_provider_mlops.vector.stores.base import Build, Joined
 
 # Ids per look-up, so that memory stays bounded.
 _PART = 2000
@@ -27,7 +27,7 @@ def check_contents(version: str, holding: Holding) -> None:
         )
 
 
-def heal(build: Build, chunk_ids: Iterable[str], lease: Lease) -> int:
+def heal(build: Build, chunk_ids: Iterable[str], lease: Joined) -> int:
     """Look every chunk up by its own vector, and write those anew that are not found.
 
     A server that crashes can keep an object and lose its place in the vector graph; sending it again is then

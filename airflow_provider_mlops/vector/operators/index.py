@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from airflow_provider_mlops.base.hook import connection_info
 from airflow_provider_mlops.base.operators import MlopsOperator, product_field
@@ -15,16 +13,15 @@ from airflow_provider_mlops.errors import InvalidArgument, StorageUnwritable
 from airflow_provider_mlops.payloads import SCHEMA, VectorIndexPayload, VectorPlanPayload
 from airflow_provider_mlops.vector.activate import KIND
 from airflow_provider_mlops.vector.budget import Budget
-from airflow_provider_mlops.vector.cache import EmbeddingCache
 from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.errors import GoldenQueriesInvalid
 from airflow_provider_mlops.vector.gate import Gate, GoldenQuery, parse_golden
-from airflow_provider_mlops.vector.hook import database, located
+from airflow_provider_mlops.vector.hook import located
 from airflow_provider_mlops.vector.indexing import Outcome, RunOptions, run
-from airflow_provider_mlops.vector.operators.common import check_numpy, lease_holder
+from airflow_provider_mlops.vector.operators.common import check_numpy, lease_holder, opened_source, row_maker
 from airflow_provider_mlops.vector.operators.lineage import IndexLineage, noting
+from airflow_provider_mlops.vector.preloaded import Gathered, gather
 from airflow_provider_mlops.vector.preview import Preview, preview
-from airflow_provider_mlops.vector.sources import Files, Source, SqlRows, SqlSource, find_files
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores import open_store
 from airflow_provider_mlops.vector.survey import DeadLetters
@@ -87,6 +84,8 @@ class VectorIndexOperator(IndexLineage, MlopsOperator):
         the first text is sent, which reads the source once more; what is cached or unchanged costs nothing.
     :param max_cost: the same as a price, where the embedder has a ``price_per_1k_tokens``.
     :param batch_size: chunks that are embedded and written at a time.
+    :param loaded: output of a :class:`VectorShardOperator`, or of the plan alone where other programs loaded: the
+        run goes on with the version that they filled, finishes it, and counts what they spent as its own (templated).
     :param dry_run: return a :class:`~airflow_provider_mlops.payloads.VectorPlanPayload` instead: what a run would do
         and why, with documents, chunks, tokens and cost, and what would refuse it. Nothing is written: no lease, no
         dead letters, no embedding. The source is read twice.
@@ -96,7 +95,7 @@ class VectorIndexOperator(IndexLineage, MlopsOperator):
     :raises IndexBusy: another task writes this index; a retry may find it free.
     """
 
-    template_fields: Sequence[str] = ("source", "golden", "dead_letters", "embedding_cache")
+    template_fields: Sequence[str] = ("source", "golden", "dead_letters", "embedding_cache", "loaded")
 
     def __init__(
         self,
@@ -113,6 +112,7 @@ class VectorIndexOperator(IndexLineage, MlopsOperator):
         max_tokens: int | None = None,
         max_cost: float | None = None,
         batch_size: int = 2000,
+        loaded: Any = None,
         dry_run: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -131,6 +131,7 @@ class VectorIndexOperator(IndexLineage, MlopsOperator):
         self.max_tokens = max_tokens
         self.max_cost = max_cost
         self.batch_size = batch_size
+        self.loaded = loaded
         # Airflow's operators have a method of the argument's name.
         self.plan_only = dry_run
 
@@ -139,16 +140,18 @@ class VectorIndexOperator(IndexLineage, MlopsOperator):
         """Survey, write, verify, judge, make live."""
         self._check_arguments()
         index = located(self.index)
-        source = self._source()
+        source = opened_source(index, self.source)
+        gathered = self._gathered()
         options = RunOptions(
-            mode=self.mode,
+            mode=gathered.mode if gathered else self.mode,
             activate=self.activate,
             gate=(self.gate, self._golden()) if self.gate else None,
             max_delete_fraction=self.max_delete_fraction,
             max_bad_fraction=self.max_bad_fraction,
             batch_size=self.batch_size,
+            preloaded=gathered.preloaded if gathered else None,
         )
-        holder = lease_holder(context)
+        holder = gathered.holder if gathered else lease_holder(context)
         store = open_store(
             index.backend, index.name, conn_id=index.connection, uri=index.uri, connections=connection_info
         )
@@ -159,6 +162,9 @@ class VectorIndexOperator(IndexLineage, MlopsOperator):
         with closing(self._letters()) as letters, self._maker(index) as maker, store as opened:
             outcome = run(index, source, opened, maker, options, holder=holder, on_bad=letters)
         payload = self._payload(index, outcome, maker, letters.used)
+        if gathered:
+            spent: Any = gathered.added_to(payload)
+            payload.update(spent)
         self._describe_assets(context, payload)
         return payload
 
@@ -171,29 +177,22 @@ class VectorIndexOperator(IndexLineage, MlopsOperator):
             problem = "max_delete_fraction and max_bad_fraction lie between 0 and 1"
         elif self.batch_size < 1:
             problem = f"batch_size is {self.batch_size}, the least is 1"
+        elif self.loaded is not None and (self.mode != "auto" or self.plan_only):
+            problem = "with loaded, the plan's task has the mode, and there is no dry_run"
         if problem:
             raise InvalidArgument(f"Index {self.index.name!r}: {problem}")
 
-    def _source(self) -> Source:
-        if isinstance(self.source, SqlSource):
-            given = self.source
-            return SqlRows(database(given.conn_id), given.conn_id, given.sql, given.parameters)
-        if hasattr(self.source, "records"):
-            source: Source = self.source
-            return source
-        value = (
-            self.source
-            if isinstance(self.source, list)
-            else product_field(self.source, "uri", argument="source")
-        )
-        names = value if isinstance(value, list | tuple) else [value]
-        if not names or not all(isinstance(name, str) for name in names):
-            raise InvalidArgument(
-                f"source is a {type(value).__name__}",
-                next_step="Pass a URI, a list of URIs, an SqlSource, or Records(function).",
+    def _gathered(self) -> Gathered | None:
+        if self.loaded is None:
+            return None
+        gathered = gather(self.index.name, self.loaded)
+        if gathered.absent:
+            self.log.info(
+                "Index %s: %d shards have not said that they loaded their part: what is missing is loaded here",
+                self.index.name,
+                len(gathered.absent),
             )
-        found = [file for name in names for file in find_files(name, ObjectStoragePath)]
-        return Files(found, self.index.key, self.index.text, self.index.fields)
+        return gathered
 
     def _golden(self) -> list[GoldenQuery]:
         name = product_field(self.golden, "uri", argument="gate")
@@ -216,24 +215,9 @@ class VectorIndexOperator(IndexLineage, MlopsOperator):
             raise StorageUnwritable(f"dead_letters: {self.dead_letters!r}: {error}") from error
         return DeadLetters(path)
 
-    @contextmanager
-    def _maker(self, index: VectorIndex) -> Iterator[RowMaker]:
+    def _maker(self, index: VectorIndex) -> AbstractContextManager[RowMaker]:
         budget = Budget(self.max_tokens, self.max_cost)
-        if self.embedding_cache is None:
-            yield RowMaker(index.embedder, None, budget, index.vectors)
-            return
-        parts = urlsplit(self.embedding_cache)
-        if parts.scheme not in ("", "file"):
-            raise InvalidArgument(
-                f"embedding_cache is {self.embedding_cache!r}",
-                next_step="Name a file on the worker's own disk.",
-            )
-        path = Path(unquote(parts.path) if parts.scheme else self.embedding_cache)
-        if self.plan_only and not path.exists():
-            yield RowMaker(index.embedder, None, budget, index.vectors)
-            return
-        with closing(EmbeddingCache(path, index.embedder.identity())) as cache:
-            yield RowMaker(index.embedder, cache, budget, index.vectors)
+        return row_maker(index, self.embedding_cache, budget, only_read=self.plan_only)
 
     def _plan(self, index: VectorIndex, seen: Preview) -> VectorPlanPayload:
         self.log.info("Index %s would be %s: %s", index.name, seen.action, seen.reason)

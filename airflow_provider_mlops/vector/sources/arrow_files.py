@@ -21,16 +21,24 @@ def arrow_records(path: PathLike, columns: frozenset[str] | None, *, parquet: bo
     :raises ExtraMissing: pyarrow is not installed.
     """
     try:
-        import pyarrow
+        import pyarrow  # noqa: F401
     except ImportError as error:
         raise ExtraMissing("Parquet and Arrow files need pyarrow", next_step="pip install pyarrow") from error
     number = 0
     with path.open("rb") as file:
         for batch in (_parquet if parquet else _arrow)(file, columns):
-            names = batch.schema.names
-            for values in zip(*(_values(column, pyarrow) for column in batch.columns), strict=True):
+            for record in arrow_rows(batch):
                 number += 1
-                yield SourceRecord(f"{path.name}:{number}", dict(zip(names, values, strict=True)))
+                yield SourceRecord(f"{path.name}:{number}", record)
+
+
+def arrow_rows(batch: Any) -> Iterator[dict[str, Any]]:
+    """Rows of a record batch as dictionaries. Lists of numbers are numpy arrays, dates and decimals as in JSON."""
+    import pyarrow
+
+    names = batch.schema.names
+    for values in zip(*(_values(column, pyarrow) for column in batch.columns), strict=True):
+        yield dict(zip(names, values, strict=True))
 
 
 def _parquet(file: Any, columns: frozenset[str] | None) -> Iterator[Any]:

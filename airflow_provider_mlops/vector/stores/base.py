@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 from airflow_provider_mlops.errors import MlopsError
+from airflow_provider_mlops.vector.errors import IndexBusy
 from airflow_provider_mlops.vector.settings import WeaviateSettings
 
 if TYPE_CHECKING:
@@ -150,6 +151,9 @@ class Snapshot(Protocol):
     def rows(self, ids: Sequence[str]) -> dict[str, Row]:
         """Those of the chunks that exist, whole, by id."""
 
+    def digests(self, ids: Sequence[str]) -> dict[str, str]:
+        """Digests of those of the chunks that exist, by id."""
+
     def search(
         self, vectors: np.ndarray, k: int, *, tenant: str | None = None, name: str | None = None
     ) -> list[list[Hit]]:
@@ -224,6 +228,14 @@ class Lease(Protocol):
     """The right to write an index, for one run."""
 
     @property
+    def token(self) -> str:
+        """Names this tenure and no other: who knows it can work under it, see :meth:`Store.join`."""
+
+    @property
+    def continues(self) -> str | None:
+        """Token of the tenure that this one took over from a holder of the same name, if there was one."""
+
+    @property
     def unclean(self) -> bool:
         """A run before this one began to write and did not end well."""
 
@@ -235,6 +247,27 @@ class Lease(Protocol):
 
         :raises IndexBusy: another run has taken over.
         """
+
+    def leave(self) -> None:
+        """Do not give the lease back in the end: a holder of the same name takes it over, or it ends by itself."""
+
+
+class Joined(Protocol):
+    """Work under somebody's lease, beside others who do the same."""
+
+    def renew(self) -> None:
+        """Prove that the tenure still lasts, and prolong it.
+
+        :raises IndexBusy: it is over.
+        """
+
+
+def tenure_over(index: str) -> IndexBusy:
+    """The error for those who work under a lease that has ended."""
+    return IndexBusy(
+        f"Index {index!r}: the lease that this shard works under is over: its run has finished, or another one writes",
+        next_step="If the finishing task has not run, clear the plan task together with what comes after it.",
+    )
 
 
 class Releasable(Protocol):
@@ -255,7 +288,7 @@ def release_after(error: BaseException, lease: Releasable) -> None:
         error.add_note(f"The lease could not be given back either, and ends by itself: {another}")
 
 
-def renewing(items: Iterator[T], lease: Lease) -> Iterator[T]:
+def renewing(items: Iterator[T], lease: Joined) -> Iterator[T]:
     """The items, with the lease kept while they come."""
     for number, item in enumerate(items, start=1):
         yield item
@@ -308,6 +341,12 @@ class Store(Protocol):
         """Become the only writer. A holder of the same name (a retry of the same task) takes over at once.
 
         :raises IndexBusy: somebody else holds it.
+        """
+
+    def join(self, token: str) -> Joined:
+        """Work under the lease of that token, without ending it.
+
+        :raises IndexBusy: that tenure is over.
         """
 
     def close(self) -> None:

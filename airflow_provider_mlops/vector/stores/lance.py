@@ -34,6 +34,7 @@ from airflow_provider_mlops.vector.errors import (
 )
 from airflow_provider_mlops.vector.stores.base import (
     Hit,
+    Joined,
     Layout,
     Lease,
     Row,
@@ -44,7 +45,7 @@ from airflow_provider_mlops.vector.stores.base import (
     version_name,
 )
 from airflow_provider_mlops.vector.stores.lance_errors import translated
-from airflow_provider_mlops.vector.stores.lance_lease import lance_lease
+from airflow_provider_mlops.vector.stores.lance_lease import JoinedLease, lance_lease
 from airflow_provider_mlops.vector.stores.lance_rows import (
     arrow_schema,
     id_conditions,
@@ -164,7 +165,8 @@ class LanceSnapshot:
         for condition in id_conditions(ids):
             with translated(self._index):
                 table = self._table.search().where(condition).to_arrow()
-            vectors = table["vector"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
+            column = table["vector"].combine_chunks()
+            vectors = column.flatten().to_numpy().reshape(table.num_rows, column.type.list_size)
             names = [field.name for field in table.schema if is_vector(field)]
             named = {name: vectors_of(table[vector_column(name)]) for name in self._meta["vectors"]}
             for place, row in enumerate(table.drop_columns(names).to_pylist()):
@@ -172,6 +174,15 @@ class LanceSnapshot:
                 fixed = {name: row.pop(name) for name in ("id", "doc", "ordinal", "digest", "text")}
                 row.pop("tenant", None)
                 found[fixed["id"]] = Row(**fixed, properties=row, vector=np.array(vectors[place]), more=more)
+        return found
+
+    def digests(self, ids: Sequence[str]) -> dict[str, str]:
+        """Digests of those of the chunks that exist, by id."""
+        found: dict[str, str] = {}
+        for condition in id_conditions(ids):
+            with translated(self._index):
+                table = self._table.search().where(condition).select(["id", "digest"]).to_arrow()
+            found.update(zip(table["id"].to_pylist(), table["digest"].to_pylist(), strict=True))
         return found
 
     def search(
@@ -372,8 +383,8 @@ class LanceStore:
         with translated(self._index):
             commit = table.version
             table.checkout_latest()
-            if table.version != commit:
-                table.restore(commit)
+            # A commit of its own even where nothing changes: without a tag it shows that there is something to go on with.
+            table.restore(commit)
 
     def resume(self, version: str) -> LanceBuild:
         """Write on at the head; a rejected version becomes the head again and loses its mark."""
@@ -432,6 +443,10 @@ class LanceStore:
     def lease(self, holder: str) -> AbstractContextManager[Lease]:
         """See :func:`~airflow_provider_mlops.vector.stores.lance_lease.lance_lease`."""
         return lance_lease(self._database, self._index, holder)
+
+    def join(self, token: str) -> Joined:
+        """See :class:`~airflow_provider_mlops.vector.stores.lance_lease.JoinedLease`."""
+        return JoinedLease(self._table(f"{self._index}_lease"), self._index, token)
 
     def close(self) -> None:
         """Nothing to give back: LanceDB has no connection."""

@@ -25,6 +25,7 @@ from airflow_provider_mlops.vector.ids import address
 from airflow_provider_mlops.vector.stores import weaviate_batch, weaviate_lookup
 from airflow_provider_mlops.vector.stores.base import (
     Hit,
+    Joined,
     Layout,
     Lease,
     Row,
@@ -40,7 +41,7 @@ from airflow_provider_mlops.vector.stores.weaviate_layout import (
     setting_changes,
 )
 from airflow_provider_mlops.vector.stores.weaviate_queue import wait_until_indexed
-from airflow_provider_mlops.vector.stores.weaviate_registry import Registry
+from airflow_provider_mlops.vector.stores.weaviate_registry import JoinedLease, Registry
 from airflow_provider_mlops.vector.stores.weaviate_tenants import Tenants
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ _FIXED = ("doc", "ordinal", "digest", "text")
 # The server deletes at most 10,000 objects per call; message sizes bound the others.
 _IDS_PER_DELETE = 1000
 _IDS_PER_FETCH = 250
+_DIGESTS_PER_FETCH = 1000
 _SCAN_PAGE = 1000
 
 
@@ -95,6 +97,21 @@ class WeaviateSnapshot:
                 for some in batches(plain, _IDS_PER_FETCH):
                     answer = part.query.fetch_objects_by_ids(some, limit=len(some), include_vector=True)
                     found.update((row.id, row) for row in (_row(tenant, item) for item in answer.objects))
+        return found
+
+    def digests(self, ids: Sequence[str]) -> dict[str, str]:
+        """Digests of those of the chunks that exist, by id."""
+        found: dict[str, str] = {}
+        with self._translated():
+            for tenant, part, plain in self._tenants.grouped(ids):
+                for some in batches(plain, _DIGESTS_PER_FETCH):
+                    answer = part.query.fetch_objects_by_ids(
+                        some, limit=len(some), return_properties=["digest"]
+                    )
+                    found.update(
+                        (address(tenant, str(item.uuid)), str(item.properties["digest"]))
+                        for item in answer.objects
+                    )
         return found
 
     def search(
@@ -350,6 +367,10 @@ class WeaviateStore:
     def lease(self, holder: str) -> AbstractContextManager[Lease]:
         """See :meth:`.weaviate_registry.Registry.lease`."""
         return self._registry.lease(holder)
+
+    def join(self, token: str) -> Joined:
+        """See :class:`.weaviate_registry.JoinedLease`."""
+        return JoinedLease(self._registry, token)
 
     def close(self) -> None:
         """Close the client."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlops.vector.errors import IndexBusy
-from airflow_provider_mlops.vector.stores.base import LEASE_SECONDS, release_after
+from airflow_provider_mlops.vector.stores.base import LEASE_SECONDS, release_after, tenure_over
 from airflow_provider_mlops.vector.stores.weaviate_client import translated
 
 if TYPE_CHECKING:
@@ -102,6 +102,25 @@ class Registry:
         with translated(f"Index {self.index!r}"):
             self._notes().data.delete_by_id(self._id(name))
 
+    # The lease itself is written once and never over: who is late cannot put an old one in the place of a new one.
+
+    def lease_end(self, lease: Mapping[str, Any]) -> float:
+        """When a lease ends, as seconds of the epoch."""
+        prolonged = self.get(_prolongation(lease["token"]))
+        return float(max(lease["expires"], prolonged["expires"] if prolonged else 0.0))
+
+    def prolong(self, token: str) -> float:
+        """Let the lease of that token last for its full time from now on; returns when it ends."""
+        expires = time.time() + LEASE_SECONDS
+        self.put(_prolongation(token), {"expires": expires})
+        return expires
+
+    def forget_lease(self, lease: Mapping[str, Any] | None) -> None:
+        """Remove what is noted about a lease."""
+        self.delete("lease")
+        if lease:
+            self.delete(_prolongation(lease["token"]))
+
     @contextmanager
     def lease(self, holder: str) -> Iterator[WeaviateLease]:
         """Become the only writer; see :class:`~airflow_provider_mlops.vector.stores.base.Store`."""
@@ -114,6 +133,10 @@ class Registry:
         lease.release(clean=True)
 
 
+def _prolongation(token: str) -> str:
+    return f"lease-{token}"
+
+
 class WeaviateLease:
     """See :class:`~airflow_provider_mlops.vector.stores.base.Lease`.
 
@@ -124,9 +147,11 @@ class WeaviateLease:
     def __init__(self, registry: Registry, holder: str) -> None:
         self._registry = registry
         self._holder = holder
-        self._token = uuid.uuid4().hex
+        self.token = uuid.uuid4().hex
+        self.continues: str | None = None
         self._expires = 0.0
         self._wrote = False
+        self._left = False
         self._take()
         self._unclean = (registry.get("state") or {}).get("clean") is False
 
@@ -137,17 +162,19 @@ class WeaviateLease:
 
     def _note(self) -> dict[str, Any]:
         self._expires = time.time() + LEASE_SECONDS
-        return {"holder": self._holder, "token": self._token, "expires": self._expires}
+        return {"holder": self._holder, "token": self.token, "expires": self._expires}
 
     def _take(self) -> None:
         if self._registry.insert("lease", self._note()):
             return
         other = self._registry.get("lease")
-        if other and other["holder"] != self._holder and other["expires"] > time.time():
+        if other and other["holder"] != self._holder and self._registry.lease_end(other) > time.time():
             raise self._busy(other)
-        self._registry.delete("lease")
+        self._registry.forget_lease(other)
         if not self._registry.insert("lease", self._note()):
             raise self._busy(self._registry.get("lease"))
+        if other and other["holder"] == self._holder:
+            self.continues = other["token"]
 
     def _busy(self, other: Mapping[str, Any] | None) -> IndexBusy:
         holder = other["holder"] if other else "another run"
@@ -156,10 +183,10 @@ class WeaviateLease:
     def renew(self) -> None:
         """Look at the lease, and write it anew when a third of its time has passed."""
         held = self._registry.get("lease")
-        if held is None or held["token"] != self._token:
+        if held is None or held["token"] != self.token:
             raise self._busy(held)
         if self._expires - time.time() < LEASE_SECONDS * 2 / 3:
-            self._registry.put("lease", self._note())
+            self._expires = self._registry.prolong(self.token)
 
     def writing(self) -> None:
         """Mark the index as unclean."""
@@ -167,11 +194,34 @@ class WeaviateLease:
         self._registry.put("state", {"clean": False})
         self._wrote = True
 
+    def leave(self) -> None:
+        """Leave the lease to a holder of the same name."""
+        self._left = True
+
     def release(self, *, clean: bool) -> None:
         """Let others in; a lease that was taken over stays with its new holder."""
+        if clean and self._left:
+            return
         held = self._registry.get("lease")
-        if held is None or held["token"] != self._token:
+        if held is None or held["token"] != self.token:
             return
         if clean and self._wrote:
             self._registry.put("state", {"clean": True})
-        self._registry.delete("lease")
+        self._registry.forget_lease(held)
+
+
+class JoinedLease:
+    """See :class:`~airflow_provider_mlops.vector.stores.base.Joined`."""
+
+    def __init__(self, registry: Registry, token: str) -> None:
+        self._registry = registry
+        self._token = token
+        self.renew()
+
+    def renew(self) -> None:
+        """Look at the lease, and prolong it when a third of its time has passed and nobody else has done so."""
+        held = self._registry.get("lease")
+        if held is None or held["token"] != self._token:
+            raise tenure_over(self._registry.index)
+        if self._registry.lease_end(held) - time.time() < LEASE_SECONDS * 2 / 3:
+            self._registry.prolong(self._token)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
 
 from airflow_provider_mlops.vector.errors import IndexBusy, VersionIncomplete, VersionMissing
-from airflow_provider_mlops.vector.stores.base import Layout, Row, Store
+from airflow_provider_mlops.vector.stores.base import LEASE_SECONDS, Layout, Row, Store
 
 DIMENSION = 16
 LAYOUT = Layout(
@@ -72,6 +74,7 @@ class StoreContract:
         assert sorted(snapshot.scan())[3] == (row(3).id, "doc3", "d1")
         found = snapshot.rows([row(3).id, "00000000-0000-4000-8000-999999999999"])
         assert list(found) == [row(3).id]
+        assert snapshot.rows(["00000000-0000-4000-8000-999999999999"]) == {}
         got, sent = found[row(3).id], row(3)
         assert (got.doc, got.ordinal, got.digest, got.text) == (
             sent.doc,
@@ -83,6 +86,22 @@ class StoreContract:
         # A store may keep unit vectors where only the angle counts.
         cosine = got.vector @ sent.vector / np.linalg.norm(got.vector) / np.linalg.norm(sent.vector)
         assert cosine == pytest.approx(1, abs=1e-5)
+
+    def test_digests_of_those_that_are_there(self, store: Store) -> None:
+        self.built(store, rows=[row(1), row(2, digest="other")])
+        ids = [row(number).id for number in (1, 2, 3)]
+        assert store.read(V1).digests(ids) == {ids[0]: "d1", ids[1]: "other"}
+        assert store.read(V1).digests([]) == {}
+
+    def test_version_begun_from_another_shows_before_anything_is_written(self, store: Store) -> None:
+        self.built(store, V1)
+        store.activate(V1)
+        store.begin(V2, LAYOUT, V1)
+        assert [(version.name, version.state) for version in store.versions()] == [
+            (V2, "building"), (V1, "built"),
+        ]  # fmt: skip
+        store.resume(V2).upsert([row(30)])
+        assert store.read(V1).count() == 20
 
     def test_version_is_building_until_sealed_and_cannot_go_live_before(self, store: Store) -> None:
         build = store.begin(V1, LAYOUT, None)
@@ -255,3 +274,62 @@ class StoreContract:
             lease.writing()
         with store.lease("run-c") as lease:
             assert not lease.unclean
+
+    def test_lease_is_left_to_others_who_join_it_until_its_holder_takes_it_over(
+        self, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with open_store("Docs") as first, open_store("Docs") as second:
+            with first.lease("run-a") as lease:
+                assert lease.continues is None
+                lease.writing()
+                lease.leave()
+                token = lease.token
+            joined = [first.join(token), second.join(token)]
+            with pytest.raises(IndexBusy, match="run-a"), second.lease("run-b"):
+                pass
+            # Both prolong it, however long it was left alone; neither takes it from the other.
+            now = time.time()
+            monkeypatch.setattr(time, "time", lambda: now + LEASE_SECONDS + 1)
+            with ThreadPoolExecutor(2) as threads:
+                assert list(threads.map(lambda each: each.renew(), joined)) == [None, None]
+            with pytest.raises(IndexBusy, match="run-a"), second.lease("run-b"):
+                pass
+            with second.lease("run-a") as finish:
+                assert (finish.continues, finish.unclean) == (token, True)
+                finish.writing()
+                for each in joined:
+                    with pytest.raises(IndexBusy, match="is over"):
+                        each.renew()
+                finish.renew()
+            with pytest.raises(IndexBusy, match="is over"):
+                first.join(token)
+            with first.lease("run-b") as other:
+                assert (other.continues, other.unclean) == (None, False)
+
+    def test_lease_that_was_left_is_released_by_a_failure(self, store: Store) -> None:
+        def fail() -> None:
+            with store.lease("run-a") as lease:
+                lease.leave()
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        with store.lease("run-b"):
+            pass
+        with pytest.raises(IndexBusy, match="is over"):
+            store.join("never-given")
+
+    def test_lease_that_nobody_prolonged_goes_to_another_run(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with store.lease("run-a") as lease:
+            lease.leave()
+            token = lease.token
+        joined = store.join(token)
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + LEASE_SECONDS + 1)
+        with store.lease("run-b") as lease:
+            assert lease.continues is None
+            with pytest.raises(IndexBusy, match="is over"):
+                joined.renew()
+            lease.renew()
