@@ -35,6 +35,7 @@ TASKS = {
         "release": [],
     },
     "rollback": {"rollback": []},
+    "sharded_index": {"plan": ["load"], "load": ["index"], "index": []},
     "train_on_gpu": {"train": ["evaluate"], "evaluate": []},
 }
 

@@ -25,7 +25,7 @@ from airflow_provider_mlops.operators import (
     VectorShardOperator,
     VectorShardPlanOperator,
 )
-from airflow_provider_mlops.vector import CallableEmbedder, HashEmbedder, Records, VectorIndex
+from airflow_provider_mlops.vector import CallableEmbedder, Records, VectorIndex
 from airflow_provider_mlops.vector.errors import IndexBusy, TooManyDeletes
 from airflow_provider_mlops.vector.search import search
 from airflow_provider_mlops.vector.stores import open_store
@@ -33,40 +33,11 @@ from airflow_provider_mlops.vector.stores.base import Store, Written
 from tests.unit.vector.indexing_contract import document, documents
 
 SHARDS = 3
-EMBEDDER = CallableEmbedder("tests.unit.vector.shard_contract:embed", 64)
-
-
-def embed(texts: list[str]) -> Any:
-    """Notes what it was asked; in a child it dies, or waits, where the environment says so."""
-    if path := os.environ.get("EMBEDDED_TEXTS"):
-        with Path(path).open("a") as file:
-            file.write("".join(f"{text}\n" for text in texts))
-    if "SECONDS_PER_BATCH" in os.environ:
-        time.sleep(float(os.environ["SECONDS_PER_BATCH"]))
-    left = os.environ.get("DIE_AFTER_TEXTS")
-    if left is not None:
-        os.environ["DIE_AFTER_TEXTS"] = str(int(left) - len(texts))
-        if int(left) < len(texts):
-            os.kill(os.getpid(), signal.SIGKILL)
-    return HashEmbedder(64).embed(texts)
+EMBEDDER = CallableEmbedder("tests.unit.vector.shard_child:embed", 64)
 
 
 def context(task: str, *, run: str = "r", shard: int = -1, attempt: int = 1) -> dict[str, Any]:
     return {"ti": SimpleNamespace(dag_id="d", run_id=run, task_id=task, map_index=shard, try_number=attempt)}
-
-
-def child(arguments: dict[str, Any]) -> None:
-    """One shard as a process of its own."""
-    task = VectorShardOperator(
-        task_id="load",
-        index=VectorIndex.from_json(arguments["index"]),
-        source=arguments["source"],
-        plan=arguments["plan"],
-        shard=arguments["shard"],
-        batch_size=5,
-    )
-    payload = task.execute(context("load", shard=arguments["shard"], attempt=arguments["attempt"]))
-    sys.stdout.write(f"\n{json.dumps(payload)}\n")
 
 
 class ShardContract:
@@ -110,11 +81,11 @@ class ShardContract:
         task = VectorShardOperator(task_id="load", plan=plan, shard=shard, **arguments)
         return json.loads(json.dumps(task.execute(context("load", shard=shard, attempt=attempt))))
 
-    def start(self, plan: Any, shard: int, *, attempt: int = 1, **env: str) -> subprocess.Popen[str]:
+    def start(self, plan: Any, shard: int, **env: str) -> subprocess.Popen[str]:
         arguments = {
-            "index": self.index.to_json(), "source": self.source, "plan": plan, "shard": shard, "attempt": attempt,
+            "index": self.index.to_json(), "source": self.source, "plan": plan, "shard": shard,
         }  # fmt: skip
-        code = "import json, sys; from tests.unit.vector.shard_contract import child; child(json.loads(sys.argv[1]))"
+        code = "import json, sys; from tests.unit.vector.shard_child import child; child(json.loads(sys.argv[1]))"
         return subprocess.Popen(
             [sys.executable, "-c", code, json.dumps(arguments)],
             env={**os.environ, **env},
@@ -124,9 +95,15 @@ class ShardContract:
 
     @staticmethod
     def ended(process: subprocess.Popen[str]) -> Any:
-        """What the child returned, or its exit code."""
-        out, _ = process.communicate(timeout=100)
+        """What the child has loaded, or its exit code."""
+        out, _ = process.communicate(timeout=250)
         return json.loads(out.splitlines()[-1]) if process.returncode == 0 else process.returncode
+
+    @staticmethod
+    def said(plan: Any, shard: int, loaded: Any) -> Any:
+        """The payload of a shard that ran as a child."""
+        keys = ("index", "version", "mode", "holder", "token", "clean", "shards")
+        return {"kind": "vector.shard", "shard": shard, **{key: plan[key] for key in keys}, **loaded}
 
     def finish(self, loaded: Any, *, run: str = "r", source: Any = None, **arguments: Any) -> Any:
         task = VectorIndexOperator(
@@ -171,7 +148,8 @@ class ShardContract:
         plan = self.plan()
         assert (plan["action"], plan["by"], plan["to_embed"], plan["chunks"]) == ("built", "key", 60, 60)
         assert self.live() == {}
-        shards = [self.ended(process) for process in [self.start(plan, number) for number in range(SHARDS)]]
+        processes = [self.start(plan, number) for number in range(SHARDS)]
+        shards = [self.said(plan, number, self.ended(process)) for number, process in enumerate(processes)]
         assert sum(shard["chunks"] for shard in shards) == 60
         assert all(0 < shard["written"] < 60 for shard in shards)
         assert self.live() == {}
@@ -294,8 +272,6 @@ class ShardContract:
     def test_late_shard_is_fenced_off(self) -> None:
         plan = self.plan()
         shards = [self.load(plan, number) for number in range(SHARDS)]
-        process = self.start(plan, 0, SECONDS_PER_BATCH="0")
-        self.ended(process)
         self.finish(shards)
         with pytest.raises(IndexBusy, match="is over"):
             self.load(plan, 0)
