@@ -14,7 +14,7 @@ class Spark(PythonEnvironment):
     """The environment of a Spark driver and its Python workers."""
 
     name = "spark"
-    requirements = (f"pyspark=={VERSION}", "pandas", *STORES)
+    requirements = (f"pyspark=={VERSION}", "pandas<3", *STORES)
 
     @classmethod
     def version(cls) -> str:

@@ -28,7 +28,6 @@ pytest.importorskip("lancedb")
 ROOT = Path(__file__).parents[3]
 EMBEDDER = CallableEmbedder("tests.wire.vector.worker_embedding:embed", 64)
 CONTEXT = {"ti": SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1)}
-SECRET = "only-for-tests-7"
 
 
 @pytest.fixture
