@@ -216,7 +216,7 @@ class ShardStage:
         connections = load_function(self._connections, _PROVIDER)
         index = VectorIndex.from_json(json.loads(self._index))
         index = replace(index, embedder=connected(index.embedder, connections))
-        maker = RowMaker(index.embedder, budget=self._budget)
+        maker = RowMaker(index.embedder, None, self._budget, index.vectors)
         opening = open_store(
             index.backend, index.name, conn_id=index.connection, uri=index.uri, connections=connections
         )

@@ -72,7 +72,7 @@ def row_maker(
     :raises InvalidArgument: the cache is elsewhere, or there is a cap that the embedder gives no figures for.
     """
     if embedding_cache is None:
-        yield RowMaker(index.embedder, budget=budget)
+        yield RowMaker(index.embedder, None, budget, index.vectors)
         return
     parts = urlsplit(embedding_cache)
     if parts.scheme not in ("", "file"):
@@ -82,7 +82,7 @@ def row_maker(
         )
     path = Path(unquote(parts.path) if parts.scheme else embedding_cache)
     if only_read and not path.exists():
-        yield RowMaker(index.embedder, budget=budget)
+        yield RowMaker(index.embedder, None, budget, index.vectors)
         return
     with closing(EmbeddingCache(path, index.embedder.identity())) as cache:
-        yield RowMaker(index.embedder, cache, budget)
+        yield RowMaker(index.embedder, cache, budget, index.vectors)
