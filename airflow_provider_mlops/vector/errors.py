@@ -114,6 +114,12 @@ class WritesUnconfirmed(TemporaryError):
     """The store did not confirm all writes within the tries allowed; a retry goes on from there."""
 
 
+class IndexReadOnly(TemporaryError):
+    """The store takes no writes for this index: its disk is nearly full, or somebody made it read-only. Readers see what they saw before."""
+
+    remedy = "Free space on the server's disk, then set the collection's shards to READY; a retry goes on from there."
+
+
 class ChunksUnfindable(TemporaryError):
     """Written chunks are not found by their own vector, even after they were written anew."""
 
@@ -136,6 +142,15 @@ class LayoutChanged(PermanentError):
     """
 
     remedy = "Run once with mode='rebuild': it builds a version of its own beside that one."
+
+
+class IndexFilesDamaged(PermanentError):
+    """Files of the index are missing, cut off or unreadable (LanceDB); nothing was written."""
+
+    remedy = (
+        "Restore the table's folder from a backup, or run with mode='rebuild' and max_delete_fraction=1.0, which does not "
+        "read what is there; if the table cannot even be opened, move its folder away first."
+    )
 
 
 class VersionIncomplete(PermanentError):

@@ -185,7 +185,8 @@ class _Run:
                 start, plan, held = base, found, holding
             else:
                 holding.close()
-        if live and live not in bases:
+        # Where all documents may vanish there is nothing to check, and a damaged version need not be read.
+        if live and live not in bases and self.options.max_delete_fraction < 1:
             self._checked(live).close()
         in_place = preloaded is None and written_in_place(
             start,

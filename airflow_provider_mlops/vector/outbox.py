@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from airflow_provider_mlops.errors import MlopsError
 from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.errors import ObjectsRefused, WritesUnconfirmed
-from airflow_provider_mlops.vector.stores.base import Build, Joined, Row
+from airflow_provider_mlops.vector.stores.base import Build, Joined, Row, Written
 
 #: How often a portion is sent before the run gives up, and the longest pause in between (seconds).
-TRIES = 5
+TRIES = 7
 LONGEST_PAUSE = 30.0
 #: After so many seconds, or bytes of vectors and texts, what was sent is committed: so much work a kill can undo.
 SECONDS_PER_COMMIT = 30.0
@@ -87,13 +87,10 @@ class Outbox:
                 self.smooth = False
                 self._sleep(min(2.0**attempt, LONGEST_PAUSE))
             self._lease.renew()
-            uncertain: set[str] = set()
-            refused: dict[str, str] = {}
+            written = Written()
             for part in batches(pending, size):
-                written = self._build.upsert(part, lacking=lacking and not attempt)
-                uncertain.update(written.uncertain)
-                refused.update(written.refused)
-            if refused:
+                written.include(self._build.upsert(part, lacking=lacking and not attempt))
+            if refused := written.refused:
                 # A store may keep an object that it says it refused.
                 self._build.delete(sorted(refused))
                 first = min(refused)
@@ -102,10 +99,12 @@ class Outbox:
                     f"the first with: {refused[first]}",
                     refused=len(refused),
                 )
-            if not uncertain:
+            if not written.uncertain:
                 return
+            uncertain = set(written.uncertain)
             pending = [row for row in pending if row.id in uncertain]
             size = max(1, len(pending) // 2)
         raise WritesUnconfirmed(
-            f"Version {self._build.version.name}: {len(pending)} writes were not confirmed in {TRIES} tries"
+            f"Version {self._build.version.name}: {len(pending)} writes were not confirmed in {TRIES} tries; "
+            f"the last answer: {written.trouble}"
         )

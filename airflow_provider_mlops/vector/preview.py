@@ -114,7 +114,7 @@ class _Look:
                 )
             )
         start, held = self._base(bases)
-        if live and live not in bases:
+        if live and live not in bases and options.max_delete_fraction < 1:
             self._checked(live).close()
         plan = held.plan() if held else SyncPlan(found.chunks, 0, 0, 0)
         documents = held.documents() if held else DocumentPlan(found.documents, 0, 0, 0)

@@ -121,10 +121,22 @@ class Row(NamedTuple):
 
 @dataclass(slots=True)
 class Written:
-    """What became of a batch: ids that are uncertain (their answer was lost), and refusals by id."""
+    """What became of a batch.
+
+    :param uncertain: ids whose answer was lost, or that met trouble that passes.
+    :param refused: final refusals by id, in the store's words.
+    :param trouble: why ids are uncertain, in the store's words; of several reasons one.
+    """
 
     uncertain: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+    trouble: str = ""
+
+    def include(self, other: Written) -> None:
+        """Add what became of another batch."""
+        self.uncertain.extend(other.uncertain)
+        self.refused.update(other.refused)
+        self.trouble = other.trouble or self.trouble
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,12 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlops.connection import ConnectionInfo
+from airflow_provider_mlops.errors import RemoteUnavailable
 from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.errors import (
     ActivationFailed,
     IndexNameTaken,
+    IndexReadOnly,
     VersionIncomplete,
     VersionMissing,
     WritesUnconfirmed,
@@ -219,9 +221,22 @@ class WeaviateBuild(WeaviateSnapshot):
                     condition = Filter.by_id().contains_any(some)
                     while (answer := part.data.delete_many(where=condition)).matches:
                         if not answer.successful:
+                            self.check_writable()
                             raise WritesUnconfirmed(
                                 f"Collection {self._physical!r}: none of {answer.matches} objects could be deleted"
                             )
+
+    def check_writable(self) -> None:
+        """Look at the shards.
+
+        :raises IndexReadOnly: at least one takes no writes.
+        """
+        if "READONLY" in self._shard_states():
+            raise IndexReadOnly(f"Collection {self._physical!r}: the server has made it read-only")
+
+    def _shard_states(self) -> set[str]:
+        with self._translated():
+            return {str(shard.status) for shard in self._collection.config.get_shards()}
 
     def settle(self) -> None:
         """Wait until the index queue is empty."""
@@ -292,13 +307,15 @@ class WeaviateStore:
     def begin(self, name: str, layout: Layout, base: str | None) -> WeaviateBuild:
         """Make an empty collection. What ``base`` holds is written like everything else, with its vectors."""
         version = Version(name, self._physical(name), "building")
-        if self.live() is None:
+        live = self.live()
+        if live is None:
             with self._translated():
                 taken = self._client.collections.exists(self._index)
             if taken:
                 raise IndexNameTaken(
                     f"Index {self._index!r}: there is a collection of that name, which readers may use"
                 )
+        self._check_writable(live)
         self._registry.put(name, {"state": "building"})
         with self._translated():
             self._client.collections.delete(version.physical)
@@ -308,6 +325,7 @@ class WeaviateStore:
     def resume(self, version: str) -> WeaviateBuild:
         """Write on; a rejected version loses its mark, a finished one keeps it."""
         known = self._known(version)
+        self._check_writable(self.live())
         if known.state == "rejected":
             self._registry.put(version, {"state": "building"})
             known = Version(known.name, known.physical, "building")
@@ -322,6 +340,15 @@ class WeaviateStore:
                 log.info("Collection %s: changing %s", physical, ", ".join(sorted(changes)))
                 config.update(**changes)
 
+    def _check_writable(self, live: Version | None) -> None:
+        """The guard of a full disk makes the collections of that moment read-only, and not those made later.
+
+        :raises IndexReadOnly: so a build beside the live version would fill the disk further.
+        """
+        # A live version whose collection is gone has no shards to look at.
+        if live and live in self.versions():
+            WeaviateBuild(self._client, self._registry, live).check_writable()
+
     def activate(self, version: str) -> str | None:
         """Point the alias to the version's collection, and look whether it does."""
         known = self._known(version)
@@ -331,21 +358,31 @@ class WeaviateStore:
             )
         before = self.live()
         if before is None or before.name != version:
-            with self._translated():
-                if before is None:
-                    if self._client.collections.exists(self._index):
-                        raise IndexNameTaken(f"Index {self._index!r}: there is a collection of that name")
-                    self._client.alias.create(alias_name=self._index, target_collection=known.physical)
-                else:
-                    self._client.alias.update(alias_name=self._index, new_target_collection=known.physical)
-            # The client answers false for a missing alias, without an error: only a look tells.
+            lost = self._move(before, known)
+            # The client answers false for a missing alias, without an error, and an answer can be lost: a look tells.
             now = self.live()
             if now is None or now.name != version:
+                if lost:
+                    raise lost
                 raise ActivationFailed(
                     f"Index {self._index!r}: the alias did not move to {known.physical}",
                     points_to=now.physical if now else None,
                 )
         return before.name if before else None
+
+    def _move(self, before: Version | None, after: Version) -> RemoteUnavailable | None:
+        """Create or move the alias; returns the error if it is not known whether it moved."""
+        try:
+            with self._translated():
+                if before is not None:
+                    self._client.alias.update(alias_name=self._index, new_target_collection=after.physical)
+                    return None
+                if self._client.collections.exists(self._index):
+                    raise IndexNameTaken(f"Index {self._index!r}: there is a collection of that name")
+                self._client.alias.create(alias_name=self._index, target_collection=after.physical)
+        except RemoteUnavailable as error:
+            return error
+        return None
 
     def pinned(self) -> set[str]:
         """Versions whose collection is the target of another alias."""

@@ -7,13 +7,15 @@ and retries. That costs a fraction of the CPU time of ``insert_many`` and of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.ids import placed
+from airflow_provider_mlops.vector.stores import weaviate_public
 from airflow_provider_mlops.vector.stores.base import Row, Written
+from airflow_provider_mlops.vector.stores.weaviate_errors import is_final, is_too_large, passes
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
@@ -23,24 +25,9 @@ OBJECTS_PER_REQUEST = 250
 BYTES_PER_REQUEST = 2_000_000
 IN_FLIGHT = 4
 _TIMEOUT = 90.0
-_RETRIES = 2
+# None by the client, which would hide a crash of the server: whoever sends decides, and remembers.
+_RETRIES = -1
 VECTOR_NAME = "default"
-# Words of the server for trouble that passes; everything else it says about an object is final.
-_PASSING = (
-    "read-only",
-    "context deadline",
-    "timeout",
-    "timed out",
-    "unavailable",
-    "connection refused",
-    "no leader",
-    "not enough memory",
-    "shutting down",
-    # Of modules that ask a service for vectors.
-    "rate limit",
-    "status: 429",
-    "status: 50",
-)
 
 
 def upsert(client: WeaviateClient, collection: str, rows: Sequence[Row]) -> Written:
@@ -50,17 +37,8 @@ def upsert(client: WeaviateClient, collection: str, rows: Sequence[Row]) -> Writ
     """
     written = Written()
     with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-batch") as threads:
-        for part, errors in threads.map(
-            lambda part: (part, _send(client, collection, part)), _requests(rows)
-        ):
-            if errors is None:
-                written.uncertain.extend(row.id for row in part)
-                continue
-            for place, text in errors.items():
-                if any(sign in text.lower() for sign in _PASSING):
-                    written.uncertain.append(part[place].id)
-                else:
-                    written.refused[part[place].id] = text
+        for part in threads.map(lambda part: _send(client, collection, part), _requests(rows)):
+            written.include(part)
     return written
 
 
@@ -88,18 +66,39 @@ def _fitting(part: Sequence[Row]) -> Iterator[Sequence[Row]]:
     yield from _fitting(part[middle:])
 
 
-def _send(client: WeaviateClient, collection: str, rows: Sequence[Row]) -> dict[int, str] | None:
-    """Errors by place in the request, or ``None`` if the answer was lost."""
-    from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateBaseError
+def _send(client: WeaviateClient, collection: str, rows: Sequence[Row]) -> Written:
+    """One request, or several where that one is too large for somebody on the way."""
+    from weaviate.exceptions import WeaviateBaseError
 
-    request = _request(collection, rows)
     try:
-        # Private, but the only way to the client's own channel; the contract tests fail when it changes.
-        return dict(client._connection.grpc_batch_objects(request, timeout=_TIMEOUT, max_retries=_RETRIES))
-    except UnexpectedStatusCodeError:
-        raise
-    except WeaviateBaseError:
-        return None
+        errors = _objects(client, collection, rows)
+    except WeaviateBaseError as error:
+        if is_too_large(error):
+            if len(rows) == 1:
+                return Written(refused={rows[0].id: str(error)})
+            middle = len(rows) // 2
+            written = _send(client, collection, rows[:middle])
+            written.include(_send(client, collection, rows[middle:]))
+            return written
+        if is_final(error):
+            raise
+        return Written(uncertain=[row.id for row in rows], trouble=str(error))
+    written = Written()
+    for place, text in errors.items():
+        if passes(text):
+            written.include(Written(uncertain=[rows[place].id], trouble=text))
+        else:
+            written.refused[rows[place].id] = text
+    return written
+
+
+def _objects(client: WeaviateClient, collection: str, rows: Sequence[Row]) -> Mapping[int, str]:
+    """Send one request; errors by place in it."""
+    if weaviate_public.needed(client):
+        return weaviate_public.insert(client, collection, rows, VECTOR_NAME)
+    request = _request(collection, rows)
+    # Private, but the only way to the client's own channel; the contract tests fail when it changes.
+    return client._connection.grpc_batch_objects(request, timeout=_TIMEOUT, max_retries=_RETRIES)
 
 
 def _request(collection: str, rows: Sequence[Row]) -> Any:

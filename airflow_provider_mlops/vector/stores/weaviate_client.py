@@ -11,11 +11,10 @@ from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.errors import (
     ConnectionIncomplete,
     CredentialsRejected,
-    MlopsError,
-    PermissionDenied,
     RemoteUnavailable,
     RequestRefused,
 )
+from airflow_provider_mlops.vector.stores.weaviate_errors import grpc_code, kind_of, kind_of_status
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
@@ -101,8 +100,9 @@ def translated(subject: str) -> Iterator[None]:
     """Translate the client's errors.
 
     :param subject: what is worked on, for the message.
-    :raises CredentialsRejected, PermissionDenied: 401, 403.
-    :raises RequestRefused: another 4xx.
+    :raises CredentialsRejected, PermissionDenied: 401, 403, and the like of gRPC.
+    :raises RequestRefused: another 4xx, or a gRPC status that says the same.
+    :raises RateLimited: 429 or RESOURCE_EXHAUSTED.
     :raises RemoteUnavailable: everything else; a retry may help.
     """
     import httpx
@@ -120,15 +120,13 @@ def translated(subject: str) -> Iterator[None]:
     except (AuthenticationFailedError, MissingScopeError) as error:
         raise CredentialsRejected(f"{subject}: {error}") from error
     except UnexpectedStatusCodeError as error:
-        raise _by_status(error.status_code)(f"{subject}: {error}") from error
+        # Over gRPC, the number is that of the gRPC status.
+        kind = kind_of(error) if grpc_code(error) else kind_of_status(error.status_code)
+        raise kind(f"{subject}: {error}") from error
     except (WeaviateInvalidInputError, WeaviateUnsupportedFeatureError) as error:
         raise RequestRefused(f"{subject}: {error}") from error
-    except (WeaviateBaseError, httpx.HTTPError, OSError) as error:
+    except WeaviateBaseError as error:
+        raise kind_of(error)(f"{subject}: {error}") from error
+    except (httpx.HTTPError, OSError) as error:
         # The client passes some of its HTTP library's errors on as they are (a connection that is reset).
         raise RemoteUnavailable(f"{subject}: {error}") from error
-
-
-def _by_status(status: int) -> type[MlopsError]:
-    if status in (401, 403):
-        return CredentialsRejected if status == 401 else PermissionDenied
-    return RequestRefused if 400 <= status < 500 and status not in (408, 429) else RemoteUnavailable

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_mlops.errors import RemoteUnavailable
 from airflow_provider_mlops.vector.errors import IndexBusy
 from airflow_provider_mlops.vector.stores.base import LEASE_SECONDS, release_after, tenure_over
 from airflow_provider_mlops.vector.stores.weaviate_client import translated
@@ -165,16 +166,26 @@ class WeaviateLease:
         return {"holder": self._holder, "token": self.token, "expires": self._expires}
 
     def _take(self) -> None:
-        if self._registry.insert("lease", self._note()):
+        if self._insert():
             return
         other = self._registry.get("lease")
         if other and other["holder"] != self._holder and self._registry.lease_end(other) > time.time():
             raise self._busy(other)
         self._registry.forget_lease(other)
-        if not self._registry.insert("lease", self._note()):
+        if not self._insert():
             raise self._busy(self._registry.get("lease"))
         if other and other["holder"] == self._holder:
             self.continues = other["token"]
+
+    def _insert(self) -> bool:
+        """Write the note if there is none; where the answer is lost, a look tells whether it is ours."""
+        try:
+            return self._registry.insert("lease", self._note())
+        except RemoteUnavailable:
+            held = self._registry.get("lease")
+            if held is None or held["token"] != self.token:
+                raise
+            return True
 
     def _busy(self, other: Mapping[str, Any] | None) -> IndexBusy:
         holder = other["holder"] if other else "another run"

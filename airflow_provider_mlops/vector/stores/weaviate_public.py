@@ -1,0 +1,92 @@
+"""Weaviate: writing through the client's public methods, should its private ones have changed.
+
+Slower (see :mod:`.weaviate_batch`), with the same answers.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_mlops.vector.ids import placed
+from airflow_provider_mlops.vector.stores.base import Row
+
+if TYPE_CHECKING:
+    from weaviate import WeaviateClient
+
+log = logging.getLogger(__name__)
+
+# Private methods of the client's connection, and the arguments that they are called with.
+_PRIVATE = {"grpc_batch_objects": {"request", "timeout", "max_retries"}}
+
+
+def needed(client: WeaviateClient) -> bool:
+    """Whether this client lacks the private methods that :mod:`.weaviate_batch` uses; the log says so once."""
+    return _lacking(type(getattr(client, "_connection", None)))
+
+
+@cache
+def _lacking(connection: type[Any]) -> bool:
+    lacking = [name for name, arguments in _PRIVATE.items() if not _takes(connection, name, arguments)]
+    if lacking:
+        log.warning(
+            "This version of weaviate-client has no %s as it is used here: objects are written with insert_many, "
+            "which takes more CPU time",
+            " and ".join(lacking),
+        )
+    return bool(lacking)
+
+
+def _takes(connection: type[Any], name: str, arguments: set[str]) -> bool:
+    method = getattr(connection, name, None)
+    if method is None:
+        return False
+    parameters = inspect.signature(method).parameters
+    others = [
+        other
+        for other in parameters.values()
+        if other.name not in {"self", *arguments} and other.default is other.empty
+    ]
+    return arguments <= parameters.keys() and not others
+
+
+def insert(client: WeaviateClient, collection: str, rows: Sequence[Row], vector: str) -> Mapping[int, str]:
+    """Write rows with one ``insert_many`` per tenant; errors by place.
+
+    :param vector: name of the main vector.
+    """
+    by_tenant: dict[str | None, list[int]] = {}
+    for place, row in enumerate(rows):
+        by_tenant.setdefault(placed(row.id)[0], []).append(place)
+    errors: dict[int, str] = {}
+    whole = client.collections.use(collection)
+    for tenant, places in by_tenant.items():
+        part = whole.with_tenant(tenant) if tenant else whole
+        found = _insert(part, [rows[place] for place in places], vector)
+        errors.update((places[place], text) for place, text in found.items())
+    return errors
+
+
+def _insert(collection: Any, rows: Sequence[Row], vector: str) -> Mapping[int, str]:
+    from weaviate.exceptions import WeaviateInsertManyAllFailedError
+
+    try:
+        answer = collection.data.insert_many([_object(row, vector) for row in rows])
+    except WeaviateInsertManyAllFailedError as error:
+        # It names the reasons, and not which is whose.
+        return dict.fromkeys(range(len(rows)), str(error))
+    return {place: error.message for place, error in answer.errors.items()}
+
+
+def _object(row: Row, vector: str) -> Any:
+    from weaviate.classes.data import DataObject
+
+    fixed = {"doc": row.doc, "ordinal": row.ordinal, "digest": row.digest, "text": row.text}
+    own = {name: value for name, value in row.properties.items() if value is not None}
+    vectors = {name: more.tolist() for name, more in row.more.items()}
+    if row.vector.size:
+        vectors[vector] = row.vector.tolist()
+    return DataObject(uuid=placed(row.id)[1], properties={**fixed, **own}, vector=vectors or None)
