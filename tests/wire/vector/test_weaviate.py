@@ -17,6 +17,7 @@ from airflow_provider_mlops.vector.errors import IndexNameTaken
 from airflow_provider_mlops.vector.indexing import RunOptions, run
 from airflow_provider_mlops.vector.search import search
 from airflow_provider_mlops.vector.stores import open_store as open_any
+from airflow_provider_mlops.vector.stores import weaviate_batch, weaviate_public
 from airflow_provider_mlops.vector.stores.base import Store
 from airflow_provider_mlops.vector.stores.weaviate_client import _credentials, connect
 from tests.servers.ports import free_ports
@@ -34,6 +35,25 @@ class TestWeaviate(StoreContract):
             )
 
         return opened
+
+
+class TestWeaviateThroughPublicMethods(TestWeaviate):
+    """As with a version of the client whose private methods have changed."""
+
+    @pytest.fixture(autouse=True)
+    def _no_private_methods(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def none_left(*_: Any, **__: Any) -> None:
+            raise AssertionError("a private method was called past the client's own code")
+
+        monkeypatch.setattr(weaviate_public, "needed", lambda client: True)
+        monkeypatch.setattr(weaviate_batch, "_request", none_left)
+
+    def test_every_refusal_is_told(self, store: Store) -> None:
+        build = store.begin(V1, LAYOUT, None)
+        build.upsert([row(0)])
+        wrong = [replace(row(n), properties={"year": "long ago"}) for n in (1, 2)]
+        assert build.upsert([row(3), *wrong]).refused.keys() == {row(1).id, row(2).id}
+        assert build.upsert(wrong).refused.keys() == {row(1).id, row(2).id}
 
 
 def opened(reach: Reach, **changes: Any) -> AbstractContextManager[Store]:
