@@ -126,4 +126,4 @@ def test_public_methods_are_used_only_where_the_private_ones_have_changed(
         assert caplog.text == ""
         assert [weaviate_public.needed(client(kind)) for kind in (Renamed, Changed, Renamed)] == [True] * 3
         assert weaviate_public.needed(SimpleNamespace()) is True  # type: ignore[arg-type]
-    assert caplog.text.count("no grpc_batch_objects as it is used here") == 2
+    assert caplog.text.count("no grpc_batch_objects as it is used here") == 3

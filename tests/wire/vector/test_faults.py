@@ -16,10 +16,10 @@ from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.errors import IndexReadOnly, WritesUnconfirmed
 from airflow_provider_mlops.vector.gate import GoldenQuery
 from airflow_provider_mlops.vector.indexing import Outcome, RunOptions, run
+from airflow_provider_mlops.vector.outbox import Outbox
 from airflow_provider_mlops.vector.stores import weaviate_batch
 from airflow_provider_mlops.vector.stores.weaviate import WeaviateStore
 from airflow_provider_mlops.vector.stores.weaviate_client import connect
-from airflow_provider_mlops.vector.sync import write
 from tests.servers.weaviate import Weaviate
 from tests.unit.vector.fault_cases import OPTIONS, Case, Way
 from tests.wire.vector.conftest import Reach
@@ -68,7 +68,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
     no_time = SimpleNamespace(sleep=lambda seconds: None)
     monkeypatch.setattr(weaviate.retry, "time", no_time)
-    monkeypatch.setattr(indexing, "write", partial(write, sleep=no_time.sleep))
+    monkeypatch.setattr(indexing, "Outbox", partial(Outbox, sleep=no_time.sleep))
 
 
 class Place:

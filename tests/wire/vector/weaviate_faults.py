@@ -184,9 +184,9 @@ CASES = [
     ),
     Case(
         id="lookup-fails",
-        what="INTERNAL to a look-up of what was written",
+        what="500 to a look-up of what was written",
         error=RemoteUnavailable,
-        do=lambda: [Fault("Search", refuse("INTERNAL"), 1, after=2)],
+        do=lambda: [Fault("POST /v1/graphql", Status(500), 1)],
     ),
     Case(
         id="collection-answer-lost",
