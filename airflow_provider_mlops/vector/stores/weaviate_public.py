@@ -25,7 +25,8 @@ _PRIVATE = {"grpc_batch_objects": {"request", "timeout", "max_retries"}}
 
 def needed(client: WeaviateClient) -> bool:
     """Whether this client lacks the private methods that :mod:`.weaviate_batch` uses; the log says so once."""
-    return _lacking(type(getattr(client, "_connection", None)))
+    connection: Any = getattr(client, "_connection", None)
+    return _lacking(type(connection))
 
 
 @cache
