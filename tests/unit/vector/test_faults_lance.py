@@ -65,11 +65,15 @@ class TestFaultsOnLance(FaultContract):
         first = self.run(Records(lambda: documents(False))).version.name
         disk, filler = Path(str(self.index.uri)), Path(str(self.index.uri), "filler")
         embedder: Any = None
-        upsert = lance.LanceBuild.upsert
+        upsert, flush = lance.LanceBuild.upsert, lance.LanceBuild.flush
 
         def into_small_files(build: Any, rows: Sequence[Row], *, lacking: bool = False) -> Written:
             with small_files():
                 return upsert(build, rows, lacking=lacking)
+
+        def flush_into_small_files(build: Any) -> None:
+            with small_files():
+                flush(build)
 
         def fill() -> None:
             with filler.open("wb", buffering=0) as stream:
@@ -98,6 +102,7 @@ class TestFaultsOnLance(FaultContract):
 
         if case.id == "lance-quota":
             monkeypatch.setattr(lance.LanceBuild, "upsert", into_small_files)
+            monkeypatch.setattr(lance.LanceBuild, "flush", flush_into_small_files)
         else:
             deeds = {
                 "lance-disk-full": fill,
