@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_provider_mlops.errors import InvalidArgument
+from airflow_provider_mlops.vector.asking import SearchMode, check_mode
 from airflow_provider_mlops.vector.comparison import Comparison, compare
 from airflow_provider_mlops.vector.errors import GateRejected, GoldenQueriesInvalid
+from airflow_provider_mlops.vector.spec import VectorIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,9 @@ class Gate:
         the same answers) lies below zero as a whole, so that chance does not. A live version with another
         fingerprint cannot be asked, as its vectors may be another model's, and the report says so; with a module of
         Weaviate it can.
+    :param search: how readers will ask, and so how the queries are asked: by ``vector``, by ``words`` (BM25; no query is
+        embedded), or ``hybrid``.
+    :param alpha: ``hybrid`` only: weight of the vectors, 0 to 1.
     :param min_queries: fewest queries with which ``max_regression`` is judged; with fewer the task fails before it
         writes anything.
     :raises InvalidArgument: a number is out of range.
@@ -41,6 +46,8 @@ class Gate:
     min_ndcg: float | None = None
     max_regression: float | None = None
     min_queries: int = 20
+    search: SearchMode = "vector"
+    alpha: float = 0.5
 
     def __post_init__(self) -> None:
         given = (self.min_recall, self.min_mrr, self.min_ndcg, self.max_regression)
@@ -54,6 +61,15 @@ class Gate:
                 f"max_regression={self.max_regression}, min_queries={self.min_queries}",
                 next_step="Let k be at least 1, min_queries at least 2, and the others between 0 and 1.",
             )
+        check_mode("Gate", self.search, self.alpha, keeps_words=True)
+
+    def check_index(self, index: VectorIndex) -> None:
+        """Refuse to judge what the index cannot be asked.
+
+        :raises InvalidArgument: it keeps no full-text index, and the gate searches by words.
+        """
+        subject = f"Index {index.name!r}: its gate"
+        check_mode(subject, self.search, self.alpha, keeps_words=index.keeps_words)
 
     def check_queries(self, count: int) -> None:
         """Refuse to compare on too little.
@@ -91,6 +107,7 @@ class GateReport:
     mrr: float
     ndcg: float
     passed: bool
+    search: SearchMode = "vector"
     worst: list[dict[str, Any]] = field(default_factory=list)
     scores: tuple[float, ...] = ()
     comparison: Comparison | str | None = None
@@ -100,6 +117,7 @@ class GateReport:
         return {
             "queries": self.queries,
             "k": self.k,
+            "search": self.search,
             "recall": round(self.recall, 6),
             "mrr": round(self.mrr, 6),
             "ndcg": round(self.ndcg, 6),
@@ -163,6 +181,7 @@ def judge(gate: Gate, queries: Sequence[GoldenQuery], found: Sequence[Sequence[s
     return GateReport(
         queries=len(queries),
         k=gate.k,
+        search=gate.search,
         recall=recall,
         mrr=mrr,
         ndcg=mean,
@@ -201,7 +220,8 @@ def compared(gate: Gate, report: GateReport, live: GateReport) -> GateReport:
 
 def rejection(index: str, version: str, gate: Gate, report: GateReport) -> GateRejected:
     """The error for a failed gate; it names the worst queries."""
-    floor = f"recall@{gate.k} {report.recall:.3f} (at least {gate.min_recall:g})"
+    floor = f"by {gate.search}, " if gate.search != "vector" else ""
+    floor += f"recall@{gate.k} {report.recall:.3f} (at least {gate.min_recall:g})"
     if gate.min_mrr is not None:
         floor += f", MRR {report.mrr:.3f} (at least {gate.min_mrr:g})"
     if gate.min_ndcg is not None:

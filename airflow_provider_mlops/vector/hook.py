@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from airflow_provider_mlops.base.hook import MlopsHook, connection_info
 from airflow_provider_mlops.compat import AirflowException, BaseHook, ObjectStoragePath
 from airflow_provider_mlops.config import artifacts
 from airflow_provider_mlops.errors import InvalidArgument
+from airflow_provider_mlops.vector.asking import SearchMode
 from airflow_provider_mlops.vector.embedders import Embedder, OnnxEmbedder, connected
 from airflow_provider_mlops.vector.embedders.model_cache import fetch_model
 from airflow_provider_mlops.vector.search import search
@@ -122,7 +123,9 @@ class VectorSearchHook(BaseHook):
         query: str | Sequence[float],
         *,
         k: int = 5,
-        full_text: bool = False,
+        mode: SearchMode = "vector",
+        alpha: float = 0.5,
+        filters: Mapping[str, Any] | None = None,
         version: str | None = None,
         tenant: str | None = None,
         vector: str | None = None,
@@ -132,7 +135,9 @@ class VectorSearchHook(BaseHook):
             located(self.index),
             query,
             k=k,
-            full_text=full_text,
+            mode=mode,
+            alpha=alpha,
+            filters=filters,
             version=version,
             tenant=tenant,
             vector=vector,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_mlops.errors import InvalidArgument
+from airflow_provider_mlops.vector.asking import ask
 from airflow_provider_mlops.vector.chunking import WholeText
 from airflow_provider_mlops.vector.documents import vector_problem
 from airflow_provider_mlops.vector.embedders import WeaviateModule
@@ -113,11 +114,14 @@ def run(
 
     :param holder: name of the run in the lease; a retry of the same task uses the same.
     :param on_bad: gets each unusable record, once.
+    :raises InvalidArgument: the gate searches by words, and the index keeps none; nothing was read.
     :raises SourceEmpty, TooManyBadRecords, TooManyDeletes, EmbeddingBudgetExceeded: nothing was written.
     :raises IndexBusy: another run holds the index.
     :raises GateRejected: the version was built, is kept for inspection, and is not live.
     """
     started = time.monotonic()
+    if options.gate:
+        options.gate[0].check_index(index)
     index.layout()  # readies the embedder: one that cannot embed is found before the source is read
     with Ledger() as ledger:
         found = survey(index, source, ledger, on_bad)
@@ -339,10 +343,9 @@ class _Run:
         answers: list[list[Hit]] = [[] for _ in queries]
         for tenant, places in self._places_by_tenant(queries).items():
             asked = [queries[place] for place in places]
-            if isinstance(self.index.embedder, WeaviateModule):
-                found = snapshot.search_meaning(self._query_texts(asked), hits_each, tenant=tenant)
-            else:
-                found = snapshot.search(self._query_vectors(asked), hits_each, tenant=tenant)
+            texts = [query.query for query in asked]
+            vectors = None if gate.search == "words" else self._query_vectors(asked)
+            found = ask(snapshot, gate.search, texts, vectors, hits_each, alpha=gate.alpha, tenant=tenant)
             for place, hits in zip(places, found, strict=True):
                 answers[place] = hits
         return judge(gate, queries, [list(dict.fromkeys(hit.doc for hit in hits)) for hits in answers])
@@ -362,18 +365,18 @@ class _Run:
         assert self.options.gate is not None
         return rejection(self.index.name, version.name, self.options.gate[0], report)
 
-    def _query_texts(self, queries: Sequence[GoldenQuery]) -> list[str]:
-        for query in queries:
-            if query.vector is not None:
-                raise GoldenQueriesInvalid(
-                    f"Index {self.index.name!r}: golden query {query.query[:60]!r} has a vector, but the server makes them"
-                )
-        return [query.query for query in queries]
-
-    def _query_vectors(self, queries: Sequence[GoldenQuery]) -> np.ndarray:
+    def _query_vectors(self, queries: Sequence[GoldenQuery]) -> np.ndarray | None:
+        """One row per query, or ``None`` if the store makes them."""
         import numpy as np
 
         embedder = self.index.embedder
+        if isinstance(embedder, WeaviateModule):
+            for query in queries:
+                if query.vector is not None:
+                    raise GoldenQueriesInvalid(
+                        f"Index {self.index.name!r}: golden query {query.query[:60]!r} has a vector, but the server makes them"
+                    )
+            return None
         vectors = [query.vector for query in queries]
         texts = [query.query for query, vector in zip(queries, vectors, strict=True) if vector is None]
         embedded = iter(embedder.embed(texts, "query") if texts else ())

@@ -72,7 +72,10 @@ def preview(
     """Look what :func:`.indexing.run` would do.
 
     :raises SourceEmpty: there is nothing to plan with.
+    :raises InvalidArgument: the gate searches by words, and the index keeps none.
     """
+    if options.gate:
+        options.gate[0].check_index(index)
     index.layout()
     with Ledger() as ledger:
         found = survey(index, source, ledger, on_bad)

@@ -76,7 +76,8 @@ class VectorIndex:
     :param vectors: further vectors of each chunk, by name: the ``text`` or ``keyword`` property that the embedder makes each
         of (``{"title": "title"}``). A chunk that lacks the property has no such vector.
     :param metric: how distance is measured: ``cosine``, ``dot`` or ``l2``.
-    :param full_text: LanceDB only: keep a full-text index as well. Weaviate always has one.
+    :param full_text: LanceDB only: keep a full-text index as well, for searches by words. Weaviate always has one.
+        Switching it on builds the index anew.
     :param weaviate: Weaviate only: kind of vector index, compression, word search, copies.
     :param keep_versions: how many finished versions stay (at least 1); the live one always stays. Releases
         can be rolled back to a version as long as it is there.
@@ -156,6 +157,11 @@ class VectorIndex:
         return self.conn_id or ("weaviate_default" if self.backend == "weaviate" else None)
 
     @property
+    def keeps_words(self) -> bool:
+        """Whether it can be searched by words."""
+        return self.full_text or self.backend == "weaviate"
+
+    @property
     def fields(self) -> frozenset[str]:
         """Fields of a source record that the index reads."""
         column = [self.embedder.column] if isinstance(self.embedder, PrecomputedVectors) else []
@@ -189,6 +195,8 @@ class VectorIndex:
                 **({"tenants": True} if self.tenant else {}),
                 **({"vectors": dict(self.vectors)} if self.vectors else {}),
                 **({"weaviate": settings} if (settings := self._settings_identity()) else {}),
+                # Only where it is on: without it the fingerprint is that of an index in Weaviate, which has it always.
+                **({"full_text": True} if self.full_text else {}),
             }
         )
 

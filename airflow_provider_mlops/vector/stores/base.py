@@ -21,6 +21,8 @@ from airflow_provider_mlops.vector.settings import WeaviateSettings
 if TYPE_CHECKING:
     import numpy as np
 
+    from airflow_provider_mlops.vector.filters import Condition
+
 #: Columns that every index has; user properties take other names.
 FIXED_COLUMNS = ("id", "doc", "ordinal", "digest", "text", "vector")
 
@@ -141,7 +143,11 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result. ``distance`` is smaller for nearer; ``None`` for full-text results."""
+    """One search result.
+
+    :param distance: smaller for nearer; ``None`` if it was found by words alone.
+    :param score: greater for better: BM25 by words, reciprocal ranks in a hybrid search; ``None`` by vector.
+    """
 
     id: str
     doc: str
@@ -167,25 +173,42 @@ class Snapshot(Protocol):
         """Digests of those of the chunks that exist, by id."""
 
     def search(
-        self, vectors: np.ndarray, k: int, *, tenant: str | None = None, name: str | None = None
+        self,
+        vectors: np.ndarray,
+        k: int,
+        *,
+        tenant: str | None = None,
+        name: str | None = None,
+        where: Sequence[Condition] = (),
     ) -> list[list[Hit]]:
-        """The ``k`` nearest chunks of each query; ``vectors`` has one row per query.
+        """The ``k`` nearest chunks of each query, of those for which all of ``where`` holds.
 
+        :param vectors: one row per query.
         :param tenant: whose chunks; always given where the index has tenants, here and below.
         :param name: of the chunks' vectors to compare with, default the main ones; here and below.
+        :param where: checked against the index's properties; see :mod:`~airflow_provider_mlops.vector.filters`.
         :raises TenantMissing: there is none of that name; here and below.
+        :raises InvalidArgument: this version has no property that ``where`` names; here and below.
         """
 
     def search_meaning(
-        self, texts: Sequence[str], k: int, *, tenant: str | None = None, name: str | None = None
+        self,
+        texts: Sequence[str],
+        k: int,
+        *,
+        tenant: str | None = None,
+        name: str | None = None,
+        where: Sequence[Condition] = (),
     ) -> list[list[Hit]]:
         """The ``k`` nearest chunks of each text, where the store makes the vectors.
 
         :raises InvalidArgument: this version's vectors are not made by the store.
         """
 
-    def search_text(self, text: str, k: int, *, tenant: str | None = None) -> list[Hit]:
-        """The ``k`` best chunks by BM25.
+    def search_words(
+        self, texts: Sequence[str], k: int, *, tenant: str | None = None, where: Sequence[Condition] = ()
+    ) -> list[list[Hit]]:
+        """The ``k`` best chunks of each text by BM25: those with any of its words.
 
         :raises InvalidArgument: this version keeps no full-text index.
         """

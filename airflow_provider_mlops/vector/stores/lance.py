@@ -46,6 +46,7 @@ from airflow_provider_mlops.vector.stores.base import (
 )
 from airflow_provider_mlops.vector.stores.lance_errors import translated
 from airflow_provider_mlops.vector.stores.lance_lease import JoinedLease, lance_lease
+from airflow_provider_mlops.vector.stores.lance_query import best, nearest, sql
 from airflow_provider_mlops.vector.stores.lance_rows import (
     arrow_schema,
     id_conditions,
@@ -53,7 +54,6 @@ from airflow_provider_mlops.vector.stores.lance_rows import (
     layout_problems,
     of_tenant,
     table_meta,
-    to_hit,
     vector_column,
     vectors_of,
 )
@@ -64,7 +64,7 @@ from airflow_provider_mlops.vector.stores.lance_writer import LanceWriter
 if TYPE_CHECKING:
     import numpy as np
 
-_QUERIES_PER_SCAN = 100
+    from airflow_provider_mlops.vector.filters import Condition
 
 
 def open_lance(index: str, *, uri: str | None, connection: ConnectionInfo | None) -> LanceStore:
@@ -186,24 +186,29 @@ class LanceSnapshot:
         return found
 
     def search(
-        self, vectors: np.ndarray, k: int, *, tenant: str | None = None, name: str | None = None
+        self,
+        vectors: np.ndarray,
+        k: int,
+        *,
+        tenant: str | None = None,
+        name: str | None = None,
+        where: Sequence[Condition] = (),
     ) -> list[list[Hit]]:
         """The nearest chunks; all are compared, unless there are so many that they have an approximate index."""
-        answers: list[list[Hit]] = [[] for _ in vectors]
-        columns = [*self._columns(), "_distance"]
-        for start in range(0, len(vectors), _QUERIES_PER_SCAN):
-            part = vectors[start : start + _QUERIES_PER_SCAN]
-            with translated(self._index):
-                query = self._table.search(part, vector_column_name=vector_column(name))
-                query = self._of(tenant, query.distance_type(self._meta["metric"]))
-                found = query.select(columns).limit(k).to_list()
-            for row in sorted(found, key=lambda row: row["_distance"]):
-                # LanceDB numbers the queries only where there are several.
-                answers[start + row.pop("query_index", 0)].append(to_hit(row))
-        return answers
+        condition = self._condition(tenant, where)
+        with translated(self._index):
+            return nearest(
+                self._table, vectors, k, name=name, metric=self._meta["metric"], condition=condition
+            )
 
     def search_meaning(
-        self, texts: Sequence[str], k: int, *, tenant: str | None = None, name: str | None = None
+        self,
+        texts: Sequence[str],
+        k: int,
+        *,
+        tenant: str | None = None,
+        name: str | None = None,
+        where: Sequence[Condition] = (),
     ) -> list[list[Hit]]:
         """Never possible.
 
@@ -211,24 +216,28 @@ class LanceSnapshot:
         """
         raise InvalidArgument(f"Index {self._index!r}: LanceDB makes no vectors of texts")
 
-    def search_text(self, text: str, k: int, *, tenant: str | None = None) -> list[Hit]:
+    def search_words(
+        self, texts: Sequence[str], k: int, *, tenant: str | None = None, where: Sequence[Condition] = ()
+    ) -> list[list[Hit]]:
         """The best chunks by BM25."""
+        condition = self._condition(tenant, where)
         if not self._meta["full_text"]:
             raise InvalidArgument(
                 f"Index {self._index!r} keeps no full-text index",
-                next_step="Set full_text=True and rebuild it.",
+                next_step="Set full_text=True, which builds it anew.",
             )
         with translated(self._index):
-            query = self._of(tenant, self._table.search(text, query_type="fts", fts_columns="text"))
-            return [to_hit(row) for row in query.select([*self._columns(), "_score"]).limit(k).to_list()]
+            return [best(self._table, text, k, condition=condition) for text in texts]
 
-    def _of(self, tenant: str | None, query: Any) -> Any:
-        condition = of_tenant(tenant)
-        if condition is None:
-            return query
-        if not self._table.count_rows(condition):
-            raise TenantMissing(f"Index {self._index!r}: no tenant {tenant!r}")
-        return query.where(condition, prefilter=True)
+    def _condition(self, tenant: str | None, where: Sequence[Condition]) -> str | None:
+        lacking = {condition.name for condition in where} - set(self._table.schema.names)
+        if lacking:
+            raise InvalidArgument(f"Index {self._index!r}: this version has no property {min(lacking)!r}")
+        own = of_tenant(tenant)
+        with translated(self._index):
+            if own and not self._table.count_rows(own):
+                raise TenantMissing(f"Index {self._index!r}: no tenant {tenant!r}")
+        return " AND ".join(filter(None, (own, sql(where)))) or None
 
     def unfindable(self, ids: Sequence[str]) -> list[str]:
         """Chunks that cannot be read back: without an approximate index, what is stored is found."""
@@ -238,9 +247,6 @@ class LanceSnapshot:
     def layout_problems(self, layout: Layout | None) -> list[str]:
         """Compare the table's schema with the one that the layout would get."""
         return layout_problems(self._table.schema, layout)
-
-    def _columns(self) -> list[str]:
-        return [field.name for field in self._table.schema if not is_vector(field)]
 
 
 class LanceBuild(LanceSnapshot):

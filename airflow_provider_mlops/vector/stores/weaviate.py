@@ -7,7 +7,7 @@ alias that moves is split between two collections. Auto-schema is never relied o
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ from airflow_provider_mlops.vector.stores.base import (
 )
 from airflow_provider_mlops.vector.stores.weaviate_batch import IN_FLIGHT, VECTOR_NAME
 from airflow_provider_mlops.vector.stores.weaviate_client import connect, translated
+from airflow_provider_mlops.vector.stores.weaviate_filter import client_filter, refused_filter
 from airflow_provider_mlops.vector.stores.weaviate_layout import (
     collection_settings,
     layout_problems,
@@ -49,6 +50,8 @@ from airflow_provider_mlops.vector.stores.weaviate_tenants import Tenants
 if TYPE_CHECKING:
     import numpy as np
     from weaviate import WeaviateClient
+
+    from airflow_provider_mlops.vector.filters import Condition
 
 log = logging.getLogger(__name__)
 
@@ -117,60 +120,64 @@ class WeaviateSnapshot:
         return found
 
     def search(
-        self, vectors: np.ndarray, k: int, *, tenant: str | None = None, name: str | None = None
+        self,
+        vectors: np.ndarray,
+        k: int,
+        *,
+        tenant: str | None = None,
+        name: str | None = None,
+        where: Sequence[Condition] = (),
     ) -> list[list[Hit]]:
         """The nearest chunks, by the server's approximate index."""
-        with (
-            ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-search") as threads,
-            self._translated(),
-        ):
-            part = self._tenants.part(tenant)
-            return list(threads.map(lambda vector: self._near(part, vector, k, name), vectors))
-
-    def _near(self, part: Any, vector: np.ndarray, k: int, name: str | None) -> list[Hit]:
         from weaviate.classes.query import MetadataQuery
 
-        answer = part.query.near_vector(
-            vector.tolist(),
-            limit=k,
-            target_vector=name or VECTOR_NAME,
-            return_metadata=MetadataQuery(distance=True),
-        )
-        return [_hit(item) for item in answer.objects]
+        settings = {"target_vector": name or VECTOR_NAME, "return_metadata": MetadataQuery(distance=True)}
+        return self._asked("near_vector", settings, [vector.tolist() for vector in vectors], k, tenant, where)
 
     def search_meaning(
-        self, texts: Sequence[str], k: int, *, tenant: str | None = None, name: str | None = None
+        self,
+        texts: Sequence[str],
+        k: int,
+        *,
+        tenant: str | None = None,
+        name: str | None = None,
+        where: Sequence[Condition] = (),
     ) -> list[list[Hit]]:
         """The nearest chunks, with vectors that the server's module makes of the texts."""
-        with (
-            ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-search") as threads,
-            self._translated(),
-        ):
-            part = self._tenants.part(tenant)
-            return list(threads.map(lambda text: self._near_text(part, text, k, name), texts))
-
-    def _near_text(self, part: Any, text: str, k: int, name: str | None) -> list[Hit]:
         from weaviate.classes.query import MetadataQuery
 
+        metadata = MetadataQuery(distance=True, score=True)
+        settings = {"alpha": 1, "target_vector": name or VECTOR_NAME, "return_metadata": metadata}
         # All modules can do this; not all of them know the server's search that is called near_text.
-        answer = part.query.hybrid(
-            text,
-            alpha=1,
-            limit=k,
-            target_vector=name or VECTOR_NAME,
-            return_metadata=MetadataQuery(distance=True, score=True),
-        )
-        return [_hit(item) for item in answer.objects]
+        return self._asked("hybrid", settings, texts, k, tenant, where)
 
-    def search_text(self, text: str, k: int, *, tenant: str | None = None) -> list[Hit]:
+    def search_words(
+        self, texts: Sequence[str], k: int, *, tenant: str | None = None, where: Sequence[Condition] = ()
+    ) -> list[list[Hit]]:
         """The best chunks by BM25."""
         from weaviate.classes.query import MetadataQuery
 
-        with self._translated():
-            answer = self._tenants.part(tenant).query.bm25(
-                text, query_properties=["text"], limit=k, return_metadata=MetadataQuery(score=True)
-            )
-        return [_hit(item) for item in answer.objects]
+        settings = {"query_properties": ["text"], "return_metadata": MetadataQuery(score=True)}
+        return self._asked("bm25", settings, texts, k, tenant, where)
+
+    def _asked(
+        self,
+        way: str,
+        settings: Mapping[str, Any],
+        asked: Sequence[Any],
+        k: int,
+        tenant: str | None,
+        where: Sequence[Condition],
+    ) -> list[list[Hit]]:
+        filters = client_filter(where)
+        with (
+            refused_filter(where),
+            self._translated(),
+            ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-search") as threads,
+        ):
+            query = getattr(self._tenants.part(tenant).query, way)
+            answers = threads.map(lambda one: query(one, limit=k, filters=filters, **settings), asked)
+            return [[_hit(item) for item in answer.objects] for answer in answers]
 
     def unfindable(self, ids: Sequence[str]) -> list[str]:
         """Chunks that the vector index does not know, whatever the store says."""

@@ -103,7 +103,10 @@ def _other_settings(settings: WeaviateSettings) -> dict[str, Any]:
     from weaviate.classes.config import Configure
 
     arguments: dict[str, Any] = {
-        "inverted_index_config": Configure.inverted_index(bm25_k1=settings.bm25.k1, bm25_b=settings.bm25.b)
+        # Without the index of missing values nobody can ask for chunks that lack a property.
+        "inverted_index_config": Configure.inverted_index(
+            bm25_k1=settings.bm25.k1, bm25_b=settings.bm25.b, index_null_state=True
+        )
     }
     if settings.replicas is not None or settings.async_replication is not None:
         arguments["replication_config"] = Configure.replication(
@@ -195,6 +198,8 @@ def layout_problems(config: Any, layout: Layout | None) -> list[str]:
             )
     if layout and config.multi_tenancy_config.enabled != layout.tenants:
         problems.append(f"it has {'no tenants' if layout.tenants else 'tenants'}")
+    if layout and layout.properties and not config.inverted_index_config.index_null_state:
+        problems.append("missing values of properties are not indexed")
     for name in (VECTOR_NAME, *(layout.vectors if layout else ())):
         vector = (config.vector_config or {}).get(name)
         if vector is None:

@@ -224,6 +224,67 @@ class IndexingContract(IndexRuns):
         assert outcome.gate is not None
         assert outcome.gate.comparison == f"the live version {first.version.name} has another fingerprint"
 
+    def test_gate_asks_as_readers_will(self) -> None:
+        class Blind(Watched):
+            """Every text is the same to it, and no query may be embedded."""
+
+            def embed(self, texts: Sequence[str], kind: str = "passage") -> np.ndarray:
+                assert kind == "passage"
+                return np.ones((len(texts), self.dimension), dtype=np.float32)
+
+        index = replace(self.index, embedder=Blind())
+        lost = [document(11, text="lost") if number == 11 else document(number) for number in range(60)]
+        half = [document(number, text="lost") if number % 2 else document(number) for number in range(60)]
+        gate = Gate("golden.jsonl", min_recall=1, max_regression=0.1, search="words")
+        with pytest.raises(GateRejected, match=r"by words, recall@5 0\.9"):
+            self.run(lost, index=index, gate=(gate, GOLDEN))
+        outcome = self.run(documents(), index=index, gate=(gate, GOLDEN))
+        assert outcome.gate is not None
+        assert (outcome.gate.recall, outcome.gate.to_json()["search"]) == (1.0, "words")
+        # By words the blind index answers, and a worse source loses against it.
+        with pytest.raises(GateRejected, match="against the live version"):
+            self.run(half, index=index, gate=(replace(gate, min_recall=0), GOLDEN))
+
+    def test_gate_by_both_ways(self) -> None:
+        gate = Gate("golden.jsonl", min_recall=0.9, search="hybrid", alpha=0.9)
+        vector = tuple(map(float, HashEmbedder(64).embed(["page13"], "query")[0]))
+        queries = [*GOLDEN, GoldenQuery("amber", frozenset(["doc13"]), vector)]
+        outcome = self.run(documents(), gate=(gate, queries))
+        assert outcome.gate is not None
+        assert outcome.gate.recall == 1.0
+
+    def test_search_in_every_mode_with_filters(self) -> None:
+        self.run(documents())
+        for mode in ("vector", "words", "hybrid"):
+            hits = search(
+                self.index, "page17 page33", k=60, mode=mode, filters={"year": {"<": 2020}},
+                connections=self.connections,
+            )  # type: ignore[call-overload]  # fmt: skip
+            assert hits[0].doc == "doc17"
+            assert len(hits) == (1 if mode == "words" else 20)
+            assert all(hit.properties["year"] < 2020 for hit in hits)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"mode": "fuzzy"},
+            {"mode": "hybrid", "alpha": -0.1},
+            {"mode": "hybrid", "query": [1.0] * 64},
+            {"mode": "words", "query": [1.0] * 64},
+            {"filters": {"colour": "red"}},
+            {"filters": {"year": "2020"}},
+            {"k": 0},
+        ],
+    )
+    def test_search_that_cannot_be_asks_no_store(self, arguments: dict[str, Any]) -> None:
+        def none(conn_id: str) -> ConnectionInfo:
+            raise AssertionError("nothing may be asked")
+
+        # An index of which there is no store.
+        index = replace(self.index, name="Nowhere")
+        with pytest.raises(InvalidArgument, match="Nowhere"):
+            search(index, arguments.pop("query", "page17"), connections=none, **arguments)
+
     def test_unactivated_version_goes_live_when_a_later_run_may_activate(self) -> None:
         first = self.run(documents(), activate=False)
         assert self.live() == {}

@@ -6,11 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import pytest
 
+from airflow_provider_mlops.errors import InvalidArgument
+from airflow_provider_mlops.vector.asking import ask
 from airflow_provider_mlops.vector.errors import IndexBusy, VersionIncomplete, VersionMissing
+from airflow_provider_mlops.vector.filters import parse
 from airflow_provider_mlops.vector.stores.base import LEASE_SECONDS, Layout, Row, Store
 
 DIMENSION = 16
@@ -18,6 +22,11 @@ LAYOUT = Layout(
     DIMENSION, "cosine", {"topic": "keyword", "year": "int", "score": "number", "old": "bool"}, True
 )
 V1, V2, V3 = "v1_aaaaaaaa", "v2_aaaaaaaa", "v3_bbbbbbbb"
+#: Keywords that stores may mix up: tokens, cases, stop words, patterns, quotes, escapes, composed and split letters.
+HARD = [
+    "a/b", "A/B", "a-b", "a b", "the", "it's", 'say "so"', "back\\slash", "a\\'b", "100%", "a_b", "a*", "a?b", "é", "e\u0301",
+    "日本", "2024-01-02", "x' OR 'a'='a' --", "`tick`", "🦆", "null", "true", "5",
+]  # fmt: skip
 OpenStore = Callable[[str], AbstractContextManager[Store]]
 
 
@@ -197,9 +206,110 @@ class StoreContract:
 
     def test_full_text_search_finds_the_word(self, store: Store) -> None:
         self.built(store)
-        hits = store.read(V1).search_text("number7", 3)
-        assert hits[0].doc == "doc7"
+        hits, more, none = store.read(V1).search_words(["number7", "number8 number3", "nothing"], 3)
+        assert [hit.doc for hit in hits] == ["doc7"]
         assert hits[0].score is not None
+        assert {hit.doc for hit in more} == {"doc8", "doc3"}
+        assert none == []
+
+    @pytest.mark.parametrize(
+        "text", ['"number7"', '"number7 text"', "+number7 -text", "text:number7", "(number7", "number7*", "it's 'number7'"]
+    )  # fmt: skip
+    def test_marks_in_a_text_are_no_commands(self, store: Store, text: str) -> None:
+        self.built(store)
+        (hits,) = store.read(V1).search_words([text], 3)
+        assert hits[0].doc == "doc7"
+
+    def test_filters_hold_in_every_search_and_hard_values_are_told_apart(self, store: Store) -> None:
+        rows = [
+            row(number, text="the same word", doc=f"docs/{topic}")._replace(
+                properties={"topic": topic, "year": number, "score": number / 10, "old": bool(number % 2)}
+            )
+            for number, topic in enumerate(HARD)
+        ]
+        self.built(store, rows=rows)
+        snapshot = store.read(V1)
+
+        def found(filters: dict[str, Any]) -> list[int]:
+            where = parse(filters, LAYOUT.properties, "Docs")
+            # Far from the rows that are wanted.
+            (near,) = snapshot.search(-rows[3].vector[None, :], 50, where=where)
+            (words,) = snapshot.search_words(["word"], 50, where=where)
+            numbers = sorted(int(hit.id[-12:]) for hit in near)
+            assert numbers == sorted(int(hit.id[-12:]) for hit in words)
+            return numbers
+
+        for number, topic in enumerate(HARD):
+            assert found({"topic": topic}) == [number], topic
+            assert found({"doc": f"docs/{topic}"}) == [number], topic
+            assert found({"topic": {"!=": topic}}) == [n for n in range(len(HARD)) if n != number]
+        assert found({"topic": {"in": [HARD[2], HARD[5], "nowhere"]}}) == [2, 5]
+        assert found({"topic": "x' OR 'a'='a"}) == []
+        assert found({"year": {">=": 3, "<": 6}}) == [3, 4, 5]
+        assert found({"year": {">": 3, "<=": 6}, "old": True}) == [5]
+        assert found({"year": -1}) == []
+        assert found({"score": 0.3}) == [3]
+        assert found({"score": {"in": [0.1, 1]}}) == [1, 10]
+        assert found({"score": {"!=": 0.0}, "year": {"in": [0, 2]}, "old": {"!=": True}}) == [2]
+        assert found({"topic": {">=": "2024-01-02", "<": "2025"}}) == [HARD.index("2024-01-02")]
+
+    def test_filter_tells_chunks_without_a_value_from_those_with_one(self, store: Store) -> None:
+        values: list[dict[str, Any]] = [
+            {"topic": "a", "year": 1, "score": 0.0, "old": False},
+            {"topic": None, "year": None, "score": None, "old": None},
+            {"topic": "", "year": 0, "score": 1.5, "old": True},
+        ]
+        rows = [row(number, text="word")._replace(properties=each) for number, each in enumerate(values)]
+        self.built(store, rows=rows)
+
+        def found(filters: dict[str, Any]) -> list[int]:
+            where = parse(filters, LAYOUT.properties, "Docs")
+            (near,) = store.read(V1).search(rows[0].vector[None, :], 50, where=where)
+            return sorted(int(hit.id[-12:]) for hit in near)
+
+        # An empty text is no value, whatever the store.
+        assert found({"topic": None}) == [1, 2]
+        assert found({"topic": {"!=": None}}) == [0]
+        assert found({"topic": {"!=": "b"}}) == found({"topic": {"<": "b"}}) == [0]
+        for name, without in (("year", 5), ("score", 0.7)):
+            assert found({name: None}) == [1]
+            assert found({name: {"!=": None}}) == [0, 2]
+            assert found({name: {"!=": without}}) == [0, 2]
+            assert found({name: {"<": 100}}) == [0, 2]
+        assert found({"old": None}) == [1]
+        assert found({"old": {"!=": True}}) == [0]
+
+    def test_white_space_around_a_keyword_does_not_count(self, store: Store) -> None:
+        topics = [" a", "a\t", "a", "a b"]
+        rows = [row(number)._replace(properties={"topic": topic}) for number, topic in enumerate(topics)]
+        self.built(store, rows=rows)
+        where = parse({"topic": "a"}, LAYOUT.properties, "Docs")
+        (hits,) = store.read(V1).search(rows[0].vector[None, :], 50, where=where)
+        assert sorted(int(hit.id[-12:]) for hit in hits) == [0, 1, 2]
+
+    def test_filter_on_what_this_version_lacks_is_refused(self, store: Store) -> None:
+        self.built(store)
+        where = parse({"colour": "red"}, {"colour": "keyword"}, "Docs")
+        with pytest.raises(InvalidArgument, match="colour"):
+            store.read(V1).search(row(1).vector[None, :], 5, where=where)
+        with pytest.raises(InvalidArgument, match="colour"):
+            store.read(V1).search_words(["text"], 5, where=where)
+
+    def test_hybrid_search_merges_both_ways(self, store: Store) -> None:
+        self.built(store)
+        snapshot, vectors = store.read(V1), row(3).vector[None, :]
+        where = parse({"year": {"!=": 5}}, LAYOUT.properties, "Docs")
+
+        def docs(alpha: float, k: int = 4, where: Any = ()) -> list[str]:
+            (hits,) = ask(snapshot, "hybrid", ["number5"], vectors, k, alpha=alpha, where=where)
+            return [hit.doc for hit in hits]
+
+        assert docs(0.5)[:2] == ["doc5", "doc3"]
+        assert docs(0.0) == ["doc5"]
+        assert docs(1.0)[0] == "doc3"
+        assert docs(0.5, k=2) == docs(0.5, k=10)[:2]
+        assert docs(0.5, where=where)[0] == "doc3"
+        assert "doc5" not in docs(0.5, 20, where)
 
     def test_written_rows_are_findable_and_missing_ones_are_not(self, store: Store) -> None:
         build = store.begin(V1, LAYOUT, None)

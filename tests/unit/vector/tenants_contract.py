@@ -56,11 +56,11 @@ class TenantsContract(IndexRuns):
             wanted.setdefault(doc["customer"], set()).add(doc["id"])
         return wanted
 
-    @pytest.mark.parametrize("full_text", [False, True])
-    def test_searches_see_documents_of_their_tenant_only(self, full_text: bool) -> None:
+    @pytest.mark.parametrize("mode", ["vector", "words", "hybrid"])
+    def test_searches_see_documents_of_their_tenant_only(self, mode: str) -> None:
         self.run(documents())
         for place, tenant in enumerate(TENANTS):
-            hits = self.found("shared words", tenant, k=20, full_text=full_text)
+            hits = self.found("shared words", tenant, k=20, mode=mode)
             assert {hit.doc for hit in hits} == {f"doc{number}" for number in range(place, 30, 3)}
             assert hits[0].properties == {}
         assert self.found("shared words page4", "Umbrella_2", k=1)[0].doc == "doc4"
@@ -73,7 +73,7 @@ class TenantsContract(IndexRuns):
         with pytest.raises(TenantMissing, match="'nobody'"):
             self.found("page4", "nobody")
         with pytest.raises(TenantMissing, match="'nobody'"):
-            self.found("page4", "nobody", full_text=True)
+            self.found("page4", "nobody", mode="words")
 
     @pytest.mark.parametrize("activate", [True, False])
     def test_document_moves_to_another_tenant_and_new_ones_bring_theirs(self, activate: bool) -> None:

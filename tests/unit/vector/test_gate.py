@@ -111,6 +111,8 @@ def test_rejection_lists_the_worst_queries() -> None:
         {"min_recall": 0.5, "min_ndcg": 2},
         {"min_recall": 0.5, "max_regression": -0.1},
         {"min_recall": 0.5, "min_queries": 1},
+        {"min_recall": 0.5, "search": "fuzzy"},
+        {"min_recall": 0.5, "search": "hybrid", "alpha": 1.5},
     ],
 )
 def test_impossible_gate_is_refused_at_once(arguments: dict[str, float]) -> None:

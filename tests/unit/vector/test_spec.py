@@ -60,9 +60,10 @@ def test_fingerprint_changes_with_what_makes_chunks_incomparable_and_with_nothin
     other = [
         VectorIndex("Docs", embedder=HashEmbedder(128)), VectorIndex("Docs", chunker=RecursiveChunker()),
         VectorIndex("Docs", properties={"a": "text"}), VectorIndex("Docs", metric="l2"),
+        VectorIndex("Docs", full_text=True),
     ]  # fmt: skip
     assert {index.fingerprint() for index in same} == {base.fingerprint()}
-    assert len({index.fingerprint() for index in [base, *other]}) == 5
+    assert len({index.fingerprint() for index in [base, *other]}) == 6
 
 
 def test_weaviate_has_a_default_connection_and_lancedb_none() -> None:

@@ -19,6 +19,7 @@ from airflow_provider_mlops.vector.errors import (
     ObjectsRefused,
     WritesUnconfirmed,
 )
+from airflow_provider_mlops.vector.filters import Condition
 from airflow_provider_mlops.vector.ledger import Ledger
 from airflow_provider_mlops.vector.outbox import SECONDS_PER_COMMIT, TRIES, Outbox
 from airflow_provider_mlops.vector.stores.base import Hit, Row, Version, Written, release_after
@@ -76,10 +77,26 @@ class Memory:
     def count(self) -> int:
         return len(self.stored)
 
-    def search(self, vectors: np.ndarray, k: int) -> list[list[Hit]]:
+    def search(
+        self,
+        vectors: np.ndarray,
+        k: int,
+        *,
+        tenant: str | None = None,
+        name: str | None = None,
+        where: Sequence[Condition] = (),
+    ) -> list[list[Hit]]:
         raise AssertionError
 
-    def search_text(self, text: str, k: int) -> list[Hit]:
+    def search_words(
+        self,
+        texts: Sequence[str],
+        k: int,
+        *,
+        tenant: str | None = None,
+        name: str | None = None,
+        where: Sequence[Condition] = (),
+    ) -> list[list[Hit]]:
         raise AssertionError
 
     def settle(self) -> None:
