@@ -6,11 +6,13 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from airflow_provider_mlops.connection import ConnectionInfo
 from airflow_provider_mlops.errors import ConnectionIncomplete, InvalidArgument, StorageUnwritable
-from airflow_provider_mlops.vector.stores import lance_lease
+from airflow_provider_mlops.vector.filters import parse
+from airflow_provider_mlops.vector.stores import lance_lease, lance_rules
 from airflow_provider_mlops.vector.stores import open_store as open_any
 from airflow_provider_mlops.vector.stores.base import LEASE_SECONDS, Store
 from tests.unit.vector.store_contract import LAYOUT, V1, OpenStore, StoreContract, row
@@ -110,3 +112,27 @@ def test_lease_that_is_kept_for_long_is_written_seldom_but_in_time(
         assert commits() == before + 1
         lease.renew()
         assert commits() == before + 1
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_filtered_search_finds_what_lies_in_cells_that_an_approximate_index_would_not_look_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: bool
+) -> None:
+    from lancedb.index import IvfFlat
+
+    if not few:
+        monkeypatch.setattr(lance_rules, "ROWS_TO_INDEX", 2)
+    with open_any("lancedb", "Docs", conn_id=None, uri=str(tmp_path), connections=no_connection) as store:
+        build = store.begin(V1, LAYOUT, None)
+        rows = [row(number) for number in range(6000)]
+        rare = rows[::500]
+        marked = [each._replace(properties={"topic": "rare"}) for each in rare]
+        build.upsert([each for number, each in enumerate(rows) if number % 500] + marked, lacking=True)
+        build.flush()
+        table = build._table  # type: ignore[attr-defined]
+        table.create_index("vector", config=IvfFlat(distance_type="cosine", num_partitions=100))
+        where = parse({"topic": "rare"}, LAYOUT.properties, "Docs")
+        answers = build.search(np.stack([each.vector for each in rows[:20]]), 12, where=where)
+        assert [{hit.doc for hit in hits} for hits in answers] == [{each.doc for each in rare}] * 20
+        best = build.search(rare[5].vector[None, :], 1, where=where)
+        assert best[0][0].doc == rare[5].doc
