@@ -96,6 +96,7 @@ def test_payload_says_what_was_done_and_all_that_activation_needs(
         "gate": {
             "queries": 2,
             "k": 5,
+            "search": "vector",
             "recall": 1.0,
             "mrr": 1.0,
             "ndcg": 1.0,
