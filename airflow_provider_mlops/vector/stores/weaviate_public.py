@@ -26,11 +26,12 @@ _PRIVATE = {"grpc_batch_objects": {"request", "timeout", "max_retries"}}
 def needed(client: WeaviateClient) -> bool:
     """Whether this client lacks the private methods that :mod:`.weaviate_batch` uses; the log says so once."""
     connection: Any = getattr(client, "_connection", None)
-    return _lacking(type(connection))
+    kind: Any = type(connection)
+    return _lacking(kind)
 
 
 @cache
-def _lacking(connection: type[Any]) -> bool:
+def _lacking(connection: Any) -> bool:
     lacking = [name for name, arguments in _PRIVATE.items() if not _takes(connection, name, arguments)]
     if lacking:
         log.warning(
