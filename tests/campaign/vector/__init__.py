@@ -1,0 +1,1 @@
+"""Index runs that are killed, on both stores, with readers that look on all the time."""
