@@ -138,15 +138,8 @@ def setting_changes(config: Any, settings: WeaviateSettings) -> dict[str, Any]:
         changes["inverted_index_config"] = Reconfigure.inverted_index(
             bm25_k1=settings.bm25.k1, bm25_b=settings.bm25.b
         )
-    copies = config.replication_config
-    wanted = (settings.replicas, settings.async_replication)
-    if any(
-        want is not None and want != have
-        for want, have in zip(wanted, (copies.factor, copies.async_enabled), strict=True)
-    ):
-        changes["replication_config"] = Reconfigure.replication(
-            factor=settings.replicas, async_enabled=settings.async_replication
-        )
+    if settings.async_replication not in (None, config.replication_config.async_enabled):
+        changes["replication_config"] = Reconfigure.replication(async_enabled=settings.async_replication)
     return changes
 
 

@@ -24,6 +24,7 @@ USUAL = VectorIndex("Docs", backend="weaviate")
         ({"vector_index": HNSW(ef=0)}, "the least is 1"),
         ({"bm25": BM25(b=2)}, "between 0 and 1"),
         ({"replicas": 0}, "the least is 1"),
+        ({"replicas": 1, "async_replication": True}, "nothing to compare with one copy"),
     ],
 )
 def test_impossible_settings_are_refused(arguments: dict[str, object], said: str) -> None:
@@ -45,7 +46,8 @@ def test_indexes_from_before_the_settings_keep_their_fingerprint() -> None:
 @pytest.mark.parametrize(
     ("settings", "rebuilt"),
     [
-        (WeaviateSettings(HNSW(ef=64), BM25(k1=0.9), replicas=2, async_replication=True), False),
+        (WeaviateSettings(HNSW(ef=64), BM25(k1=0.9), async_replication=True), False),
+        (WeaviateSettings(replicas=2), True),
         (WeaviateSettings(Flat()), True),
         (WeaviateSettings(HNSW(quantization="none")), True),
         (WeaviateSettings(HNSW(max_connections=16)), True),
