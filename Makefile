@@ -27,9 +27,10 @@ demo: ## The whole path, from training to a release that can be rolled back, on 
 test: $(VENV)/.ready ## All tests; those that need a real server run where it is there (ARGS="tests/unit -x")
 	$(BIN)/python -m pytest $(ARGS)
 
-campaign: $(VENV)/.ready ## Thousands of runs of the GitLab operator on bad days (RUNS=3000 JOBS=2)
+campaign: $(VENV)/.ready ## Thousands of bad days for GitLab pipelines (RUNS=3000 JOBS=2), or kills of index runs (NAME=vector)
 	@mkdir -p build
-	$(BIN)/python -m tests.campaign gitlab --runs $(RUNS) --jobs $(JOBS) --json build/campaign-gitlab.json
+	$(BIN)/python -m tests.campaign $(or $(NAME),gitlab) $(if $(filter vector,$(NAME)),,--runs $(RUNS) --jobs $(JOBS)) \
+		--json build/campaign-$(or $(NAME),gitlab).json
 
 check: $(VENV)/.ready docs ## Style, types, import contracts, documentation
 	$(BIN)/ruff check .
