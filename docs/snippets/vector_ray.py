@@ -13,7 +13,8 @@ def load(index: dict, plan: dict, documents: str) -> dict[str, int]:
     counts = ray.data.read_json(documents, lines=True).map_batches(
         ShardStage,
         fn_constructor_args=(index, plan),
-        concurrency=2,
+        # One actor at least: where they take all processors, none is left to read the documents.
+        concurrency=(1, 4),
         batch_size=2000,
         batch_format="pyarrow",
     )
