@@ -51,7 +51,7 @@ class TestWeaviateThroughPublicMethods(TestWeaviate):
     def test_every_refusal_is_told(self, store: Store) -> None:
         build = store.begin(V1, LAYOUT, None)
         build.upsert([row(0)])
-        wrong = [replace(row(n), properties={"year": "long ago"}) for n in (1, 2)]
+        wrong = [row(n)._replace(properties={"year": "long ago"}) for n in (1, 2)]
         assert build.upsert([row(3), *wrong]).refused.keys() == {row(1).id, row(2).id}
         assert build.upsert(wrong).refused.keys() == {row(1).id, row(2).id}
 
