@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.errors import ChunksUnfindable, WritesUnconfirmed
 from airflow_provider_mlops.vector.ledger import Holding
 from airflow_provider_mlops.vector.stores.base import Build, Joined, Row
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Ids per look-up, so that memory stays bounded.
 _PART = 2000
@@ -31,7 +35,9 @@ def heal(build: Build, chunk_ids: Iterable[str], lease: Joined) -> int:
     """Look every chunk up by its own vector, and write those anew that are not found.
 
     A server that crashes can keep an object and lose its place in the vector graph; sending it again is then
-    skipped as identical, so it has to be deleted first. Stores where that cannot happen are not asked.
+    skipped as identical. So it is sent with its vector moved a little, and then as it was: deleted first, it would be
+    gone for readers who find it in other ways, and stay so if this process dies. Stores where a place cannot be lost
+    are not asked.
 
     :returns: how many were written anew.
     :raises WritesUnconfirmed: a chunk is not even stored, or has no vector, or writing it anew was not confirmed.
@@ -52,19 +58,40 @@ def heal(build: Build, chunk_ids: Iterable[str], lease: Joined) -> int:
             raise WritesUnconfirmed(
                 f"Version {build.version.name}: {len(lost) - len(rows)} chunks are not stored"
             )
-        build.delete(lost)
-        written = build.upsert(list(rows.values()))
-        if written.uncertain or written.refused:
-            reason = written.trouble or next(iter(written.refused.values()))
-            raise WritesUnconfirmed(
-                f"Version {build.version.name}: {len(lost)} chunks were not found by their own vector, "
-                f"and writing them anew was not confirmed: {reason}"
-            )
-        build.flush()
+        whole = [row for row in rows.values() if row.vector.size]
+        # The server makes a vector anew only for what is new to it.
+        build.delete([chunk for chunk, row in rows.items() if not row.vector.size])
+        for sent in ([_moved(row) for row in whole], list(rows.values())):
+            _send(build, sent)
         build.settle()
         _check_found(build, rows)
         healed += len(lost)
     return healed
+
+
+def _moved(row: Row) -> Row:
+    return row._replace(
+        vector=_turned(row.vector), more={name: _turned(vector) for name, vector in row.more.items()}
+    )
+
+
+def _turned(vector: np.ndarray) -> np.ndarray:
+    """The vector in a slightly different direction: a store may keep nothing but that."""
+    turned = vector.copy()
+    longest = int(abs(vector).argmax())
+    turned[longest - 1] += vector[longest] / 1000
+    return turned
+
+
+def _send(build: Build, rows: Sequence[Row]) -> None:
+    written = build.upsert(rows)
+    if written.uncertain or written.refused:
+        reason = written.trouble or next(iter(written.refused.values()))
+        raise WritesUnconfirmed(
+            f"Version {build.version.name}: {len(rows)} chunks were not found by their own vector, "
+            f"and writing them anew was not confirmed: {reason}"
+        )
+    build.flush()
 
 
 def _check_found(build: Build, rows: Mapping[str, Row]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ Answer = Callable[[Sequence[Row]], Written]
 class Memory:
     """A store in memory that keeps rows even when it says it did not, as real ones do.
 
-    ``hidden`` ids are stored, but not found by their vector until they are deleted and written again.
+    ``hidden`` ids are stored, but not found by their vector until that changes, or they are deleted and written again.
     """
 
     version = Version("v1_aaaaaaaa", "Docs", "building")
@@ -50,8 +51,12 @@ class Memory:
         assert not (lacking and self.stored.keys() & {row.id for row in rows})
         self.calls.append(len(rows))
         self.log.append("upsert")
+        self.hidden -= {row.id for row in rows if not np.array_equal(row.vector, self._vector(row.id))}
         self.stored.update((row.id, row) for row in rows)
         return self._answers.pop(0)(rows) if self._answers else Written()
+
+    def _vector(self, chunk: str) -> np.ndarray | None:
+        return self.stored[chunk].vector if chunk in self.stored else None
 
     def flush(self) -> None:
         self.flushes += 1
@@ -252,13 +257,43 @@ def test_run_that_lost_its_lease_stops_before_the_next_write() -> None:
     assert (store.log, store.flushes) == (["upsert", "upsert", "abandon"], 0)
 
 
-def test_hidden_chunks_are_deleted_and_written_anew() -> None:
+def test_hidden_chunks_are_written_anew_as_they_were() -> None:
     store = Memory()
     apply(store)
+    before = dict(store.stored)
     store.hidden = {"id003", "id017"}
     assert heal(store, [chunk.id for chunk in chunks(20)], Held()) == 2
     assert store.unfindable([chunk.id for chunk in chunks(20)]) == []
+    assert all(np.array_equal(store.stored[chunk].vector, row.vector) for chunk, row in before.items())
     assert heal(store, [chunk.id for chunk in chunks(20)], Held()) == 0
+
+
+def test_healing_that_dies_leaves_every_chunk_in_the_store() -> None:
+    class Mortal(Memory):
+        lives = 10
+
+        def _live(self) -> None:
+            self.lives -= 1
+            if self.lives < 0:
+                raise KeyboardInterrupt
+
+        def upsert(self, rows: Sequence[Row], *, lacking: bool = False) -> Written:
+            self._live()
+            return super().upsert(rows, lacking=lacking)
+
+        def delete(self, ids: Sequence[str]) -> None:
+            super().delete(ids)
+            self._live()
+
+    ids = [chunk.id for chunk in chunks(20)]
+    for lives in range(5):
+        store = Mortal()
+        apply(store)
+        store.hidden, store.lives = {"id003"}, lives
+        with suppress(KeyboardInterrupt):
+            heal(store, ids, Held())
+        assert sorted(store.stored) == sorted(ids)
+    assert store.unfindable(ids) == []
 
 
 def test_chunks_that_stay_hidden_or_are_not_stored_are_errors() -> None:
