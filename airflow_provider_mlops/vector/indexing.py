@@ -267,9 +267,10 @@ class _Run:
 
     def _unchanged(self, version: Version, live: Version | None, plan: SyncPlan) -> Outcome:
         healed, report = 0, None
-        if self.lease.unclean and self.store.shared_writes:
-            self.lease.writing()
-            healed = self._look_up(self.store.resume(version.name), self.ledger.ids(), self.found.chunks)
+        if self.lease.unclean:
+            self.lease.writing()  # or else its good end would not count
+            if self.store.shared_writes:
+                healed = self._look_up(self.store.resume(version.name), self.ledger.ids(), self.found.chunks)
         if version != live:
             report = self._judge(self.store.read(version.name), version)
             if report and not report.passed:
@@ -309,10 +310,12 @@ class _Run:
         self.lease.renew()
         build.settle()
         # What this run has written is looked up always; the rest where it or an earlier run met a crash, unless that
-        # "earlier run" is shards that say that they met none.
+        # "earlier run" is shards that say that they met none. What an unfinished version holds was perhaps never
+        # looked up, even if another run has ended well since.
         given = self.options.preloaded
         vouched = given is not None and given.vouched(self.lease.continues)
-        claimed_only = outbox.smooth and (vouched or not self.lease.unclean)
+        unsure = self.lease.unclean or (held is None and plan.unchanged > 0)
+        claimed_only = outbox.smooth and (vouched or not unsure)
         total = plan.writes if claimed_only else self.found.chunks
         return self._look_up(build, self.ledger.ids(claimed_only=claimed_only), total)
 

@@ -19,6 +19,7 @@ from airflow_provider_mlops.vector import (
     Records,
     RecursiveChunker,
     VectorIndex,
+    indexing,
 )
 from airflow_provider_mlops.vector.activate import IndexRef, activate, active_version
 from airflow_provider_mlops.vector.comparison import Comparison
@@ -339,6 +340,40 @@ class IndexingContract(IndexRuns):
             assert live.name.startswith("v1_")
         self.run(changed)
         assert self.live() == {doc["id"]: doc["text"] for doc in changed}
+
+    def test_run_that_only_makes_live_what_a_killed_one_had_built_leaves_a_clean_index(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.run(documents())
+
+        def killed(store: Store, version: str) -> None:
+            raise KeyboardInterrupt
+
+        with self.opened() as store, monkeypatch.context() as patch:
+            patch.setattr(type(store), "activate", killed)
+            with pytest.raises(KeyboardInterrupt):
+                self.run([*documents(), document(70)], gate=PASSES)
+        outcome = self.run([*documents(), document(70)], gate=PASSES)
+        assert (outcome.action, outcome.active) == ("unchanged", True)
+        with self.opened() as store, store.lease("next") as lease:
+            assert not lease.unclean
+
+    def test_everything_in_an_unfinished_version_is_looked_up_even_after_a_good_run(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.run(documents())
+        changed = [document(number, text=f"page{number} again") for number in range(60)]
+        broken = replace(self.index, embedder=Watched(fail_after=40))
+        with pytest.raises(ConnectionError):
+            self.run(changed, index=broken, gate=PASSES)
+        assert self.run(documents()).action == "unchanged"
+        with self.opened() as store, store.lease("next") as lease:
+            assert not lease.unclean
+        looked_up: list[str] = []
+        monkeypatch.setattr(indexing, "heal", lambda build, ids, lease: looked_up.extend(ids) or 0)
+        outcome = self.run(changed, gate=PASSES)
+        assert self.maker.embedded == 60 - 32
+        assert (outcome.version.name.split("_")[0], len(looked_up)) == ("v2", 60)
 
     def test_changed_definition_rebuilds_beside(self) -> None:
         first = self.run(documents())
