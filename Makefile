@@ -12,8 +12,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 # One benchmark: make bench NAME=import_cost
 NAME ?=
-# Runs of the campaign, and processes that play them: make campaign RUNS=3000 JOBS=2
+# Runs of the GitLab campaign, kills of the one for vector indexes, how many lives or processes at a time
 RUNS ?= 3000
+KILLS ?= 100
+SERVER_KILLS ?= 20
 JOBS ?= 2
 
 .PHONY: help demo test campaign check servers test-matrix test-lowest test-wheel bench docs wheel constraints clean $(OTHER_AIRFLOWS:%=test-%)
@@ -27,9 +29,10 @@ demo: ## The whole path, from training to a release that can be rolled back, on 
 test: $(VENV)/.ready ## All tests; those that need a real server run where it is there (ARGS="tests/unit -x")
 	$(BIN)/python -m pytest $(ARGS)
 
-campaign: $(VENV)/.ready ## Thousands of bad days for GitLab pipelines (RUNS=3000 JOBS=2), or kills of index runs (NAME=vector)
+campaign: $(VENV)/.ready ## Bad days: GitLab pipelines (RUNS=3000), or vector indexes (NAME=vector KILLS=100 SERVER_KILLS=20); JOBS=2
 	@mkdir -p build
-	$(BIN)/python -m tests.campaign $(or $(NAME),gitlab) $(if $(filter vector,$(NAME)),,--runs $(RUNS) --jobs $(JOBS)) \
+	$(BIN)/python -m tests.campaign $(or $(NAME),gitlab) --jobs $(JOBS) \
+		$(if $(filter vector,$(NAME)),--kills $(KILLS) --server-kills $(SERVER_KILLS),--runs $(RUNS)) \
 		--json build/campaign-$(or $(NAME),gitlab).json
 
 check: $(VENV)/.ready docs ## Style, types, import contracts, documentation

@@ -1,4 +1,5 @@
-"""A campaign of bad days: the real engine against the GitLab stand-in, behind a proxy that spoils the network.
+"""Campaigns of bad days: thousands of runs against what can go wrong, each determined by its seed.
 
-``python -m tests.campaign gitlab --runs 3000`` plays runs; each is determined by its seed.
+``python -m tests.campaign gitlab``: the real engine against the GitLab stand-in, behind a proxy that spoils the network.
+``python -m tests.campaign vector``: see :mod:`tests.campaign.vector`.
 """
