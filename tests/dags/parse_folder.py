@@ -29,8 +29,7 @@ def main(folder: str) -> None:
             read = serialization.from_dict(written)
             dags[dag_id] = {
                 "tasks": {
-                    task.task_id: [type(task).__name__, sorted(task.downstream_task_ids)]
-                    for task in dag.tasks
+                    task.task_id: [task.task_type, sorted(task.downstream_task_ids)] for task in dag.tasks
                 },
                 "read_back": {
                     task.task_id: [task.task_type, sorted(task.downstream_task_ids)] for task in read.tasks
