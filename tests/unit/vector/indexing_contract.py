@@ -284,7 +284,7 @@ class IndexingContract(IndexRuns):
         # An index of which there is no store.
         index = replace(self.index, name="Nowhere")
         with pytest.raises(InvalidArgument, match="Nowhere"):
-            search(index, arguments.pop("query", "page17"), connections=none, **arguments)
+            search(index, connections=none, **{"query": "page17", **arguments})
 
     def test_unactivated_version_goes_live_when_a_later_run_may_activate(self) -> None:
         first = self.run(documents(), activate=False)

@@ -119,7 +119,10 @@ def test_public_methods_are_used_only_where_the_private_ones_have_changed(
         def grpc_search(self, request: Any) -> Any: ...
 
     def client(connection: type[Any]) -> Any:
-        return SimpleNamespace(_connection=connection.__new__(connection))
+        made = connection.__new__(connection)
+        # What the finalizer of a real connection reads.
+        made._client = made._grpc_channel = None
+        return SimpleNamespace(_connection=made)
 
     with caplog.at_level(logging.WARNING):
         assert [weaviate_public.needed(client(kind)) for kind in (ConnectionSync, Extended)] == [False, False]

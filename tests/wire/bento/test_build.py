@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
@@ -364,7 +365,7 @@ def test_an_external_environment_without_bentoml_is_refused_with_the_command_tha
     build, context, tmp_path
 ):
     bare = tmp_path / "bare"
-    subprocess.run(["uv", "venv", "-q", str(bare)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
     with pytest.raises(EnvironmentBuildFailed, match="no BentoML") as caught:
         build(context, isolation=Isolation(mode="external", python=str(bare / "bin" / "python")))
     assert "pip install" in caught.value.next_step
