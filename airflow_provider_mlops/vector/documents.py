@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_mlops.vector import ids
@@ -41,44 +41,84 @@ class Chunk(NamedTuple):
     vector: np.ndarray | None
 
 
-def document_key(index: VectorIndex, record: Mapping[str, Any]) -> str:
-    """The record's document key as text.
+class DocumentReader:
+    """What an index takes of the records of its source.
 
-    :raises UnusableRecord: there is none.
+    All that depends on the index alone is worked out once, since every run does the rest for every record.
     """
-    key = record.get(index.key)
-    if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
-        raise UnusableRecord(f"no usable key in {index.key!r}: {key!r}"[:200])
-    return _checked_text(index.key, str(key))
 
+    def __init__(self, index: VectorIndex) -> None:
+        self._index = index.name
+        self._key, self._text, self._tenant = index.key, index.text, index.tenant
+        self._cut = index.chunker.chunks
+        self._count = getattr(index.embedder, "count_tokens", None)
+        self._vectors = index.embedder if isinstance(index.embedder, PrecomputedVectors) else None
+        self._own = [
+            (name, kind, PROPERTY_TYPES[kind])
+            for name, kind in index.properties.items()
+            if name not in CHUNK_PROPERTIES
+        ]
+        self._of_pieces = [name for name in CHUNK_PROPERTIES if name in index.properties]
 
-def chunks_of(index: VectorIndex, record: Mapping[str, Any]) -> list[Chunk]:
-    """Chunks of one document.
+    def key(self, record: Mapping[str, Any]) -> str:
+        """The record's document key as text.
 
-    :raises UnusableRecord: key or text missing, a property of the wrong type, or a bad vector.
-    """
-    key = document_key(index, record)
-    text = record.get(index.text)
-    if not isinstance(text, str):
-        raise UnusableRecord(f"{index.text!r} is not a text but {type(text).__name__}")
-    _checked_text(index.text, text)
-    # Not isinstance: with a protocol that takes longer than all the rest here.
-    counter = getattr(index.embedder, "count_tokens", None)
-    pieces = index.chunker.chunks(text, counter)
-    if not pieces:
-        raise UnusableRecord(f"{index.text!r} is empty")
-    properties = _properties(index, record, pieces)
-    texts = [piece.text for piece in pieces]
-    chunk_ids = ids.chunk_ids(index.name, key, texts)
-    if index.tenant is not None:
-        tenant = _tenant(index.tenant, record)
-        chunk_ids = [ids.address(tenant, chunk) for chunk in chunk_ids]
-    vector = _vector(index.embedder, record) if isinstance(index.embedder, PrecomputedVectors) else None
-    packed = b"" if vector is None else vector.astype("<f4", copy=False).tobytes()
-    return [
-        Chunk(chunk_id, key, ordinal, ids.digest(ordinal, values, packed), piece, values, vector)
-        for ordinal, (chunk_id, piece, values) in enumerate(zip(chunk_ids, texts, properties, strict=True))
-    ]
+        :raises UnusableRecord: there is none.
+        """
+        key = record.get(self._key)
+        if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
+            raise UnusableRecord(f"no usable key in {self._key!r}: {key!r}"[:200])
+        return _checked_text(self._key, str(key))
+
+    def chunks(self, record: Mapping[str, Any]) -> list[Chunk]:
+        """Chunks of one document.
+
+        :raises UnusableRecord: key or text missing, a property of the wrong type, or a bad vector.
+        """
+        key = self.key(record)
+        text = record.get(self._text)
+        if not isinstance(text, str):
+            raise UnusableRecord(f"{self._text!r} is not a text but {type(text).__name__}")
+        pieces = self._cut(_checked_text(self._text, text), self._count)
+        if not pieces:
+            raise UnusableRecord(f"{self._text!r} is empty")
+        properties = self._properties(record)
+        chunk_ids = ids.chunk_ids(self._index, key, [piece.text for piece in pieces])
+        if self._tenant is not None:
+            tenant = _tenant(self._tenant, record)
+            chunk_ids = [ids.address(tenant, chunk) for chunk in chunk_ids]
+        vector, packed = None, b""
+        if self._vectors is not None:
+            vector = _vector(self._vectors, record)
+            packed = vector.astype("<f4", copy=False).tobytes()
+        chunks = []
+        for ordinal, piece in enumerate(pieces):
+            values = {**properties, **self._piece_properties(piece)} if self._of_pieces else properties
+            state = ids.digest(ordinal, values, packed)
+            chunks.append(Chunk(chunk_ids[ordinal], key, ordinal, state, piece.text, values, vector))
+        return chunks
+
+    def _properties(self, record: Mapping[str, Any]) -> dict[str, Scalar]:
+        values: dict[str, Scalar] = {}
+        for name, kind, types in self._own:
+            value = record.get(name)
+            # bool is an int in Python, but not in a store.
+            if value is not None and (
+                not isinstance(value, types) or (isinstance(value, bool) and kind != "bool")
+            ):
+                raise UnusableRecord(f"property {name!r} is not {kind} but {type(value).__name__}")
+            if isinstance(value, str):
+                _checked_text(name, value)
+            values[name] = float(value) if kind == "number" and value is not None else value
+        return values
+
+    def _piece_properties(self, piece: Piece) -> dict[str, Scalar]:
+        values: dict[str, Scalar] = {
+            "chunk_start": piece.start,
+            "chunk_end": piece.end,
+            "chunk_headings": _PATH.join(piece.headings),
+        }
+        return {name: values[name] for name in self._of_pieces}
 
 
 def _tenant(field: str, record: Mapping[str, Any]) -> str:
@@ -86,27 +126,6 @@ def _tenant(field: str, record: Mapping[str, Any]) -> str:
     if not isinstance(tenant, str) or not _TENANT.fullmatch(tenant):
         raise UnusableRecord(f"no usable tenant in {field!r}: {tenant!r}"[:200])
     return tenant
-
-
-def _properties(
-    index: VectorIndex, record: Mapping[str, Any], pieces: Sequence[Piece]
-) -> list[dict[str, Scalar]]:
-    common: dict[str, Scalar] = {}
-    for name, kind in index.properties.items():
-        if name in CHUNK_PROPERTIES:
-            continue
-        value = record.get(name)
-        # bool is an int in Python, but not in a store.
-        if value is not None and (
-            not isinstance(value, PROPERTY_TYPES[kind]) or (isinstance(value, bool) and kind != "bool")
-        ):
-            raise UnusableRecord(f"property {name!r} is not {kind} but {type(value).__name__}")
-        if isinstance(value, str):
-            _checked_text(name, value)
-        common[name] = float(value) if kind == "number" and value is not None else value
-    if CHUNK_PROPERTIES.keys().isdisjoint(index.properties):
-        return [common] * len(pieces)
-    return [{**common, **_chunk_properties(index, piece)} for piece in pieces]
 
 
 def _checked_text(field: str, text: str) -> str:
@@ -118,15 +137,6 @@ def _checked_text(field: str, text: str) -> str:
     except UnicodeEncodeError as error:
         raise UnusableRecord(f"{field!r} is not valid Unicode: {error.reason} at {error.start}") from error
     return text
-
-
-def _chunk_properties(index: VectorIndex, piece: Piece) -> dict[str, Scalar]:
-    values: dict[str, Scalar] = {
-        "chunk_start": piece.start,
-        "chunk_end": piece.end,
-        "chunk_headings": _PATH.join(piece.headings),
-    }
-    return {name: value for name, value in values.items() if name in index.properties}
 
 
 def _vector(embedder: PrecomputedVectors, record: Mapping[str, Any]) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.budget import Budget
-from airflow_provider_mlops.vector.documents import Chunk, UnusableRecord, chunks_of
+from airflow_provider_mlops.vector.documents import Chunk, DocumentReader, UnusableRecord
 from airflow_provider_mlops.vector.embedders import connected
 from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.functions import check_function_name, load_function
@@ -143,9 +143,10 @@ class Loader:
         )
 
     def _chunks(self, records: Iterable[SourceRecord]) -> Iterator[Chunk]:
+        chunks_of = DocumentReader(self._index).chunks
         for record in records:
             try:
-                chunks = chunks_of(self._index, record.checked())
+                chunks = chunks_of(record.checked())
             except UnusableRecord:
                 self._bad += 1
                 continue

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from airflow_provider_mlops.errors import SourceEmpty
-from airflow_provider_mlops.vector.documents import Chunk, UnusableRecord, chunks_of, document_key
+from airflow_provider_mlops.vector.documents import Chunk, DocumentReader, UnusableRecord
 from airflow_provider_mlops.vector.ledger import Ledger
 from airflow_provider_mlops.vector.progress import Progress
 from airflow_provider_mlops.vector.sources import PathLike, Source, SourceRecord
@@ -70,9 +70,10 @@ def survey(index: VectorIndex, source: Source, ledger: Ledger, on_bad: OnBad) ->
 
 
 def _readings(index: VectorIndex, source: Source) -> Iterator[_Reading]:
+    chunks_of = DocumentReader(index).chunks
     for record in Progress(f"Index {index.name}", "records read").over(source.records()):
         try:
-            yield record, chunks_of(index, record.checked()), ""
+            yield record, chunks_of(record.checked()), ""
         except UnusableRecord as problem:
             yield record, [], str(problem)
 
@@ -92,9 +93,10 @@ def _groups(readings: Iterable[_Reading]) -> Iterator[list[_Reading]]:
 
 def wanted_chunks(index: VectorIndex, source: Source, ledger: Ledger) -> Iterator[Chunk]:
     """Read the source once more, for all chunks that it wants."""
+    chunks_of = DocumentReader(index).chunks
     for record in source.records():
         try:
-            chunks = chunks_of(index, record.checked())
+            chunks = chunks_of(record.checked())
         except UnusableRecord:
             continue  # counted when the source was surveyed
         yield from filter(ledger.wants, chunks)
@@ -102,12 +104,13 @@ def wanted_chunks(index: VectorIndex, source: Source, ledger: Ledger) -> Iterato
 
 def planned_chunks(index: VectorIndex, source: Source, ledger: Ledger) -> Iterator[tuple[Chunk, bool]]:
     """Read the source once more, for the chunks that are planned, each once; with whether a version lacks them."""
+    reader = DocumentReader(index)
     for record in source.records():
         try:
             fields = record.checked()
-            if not ledger.awaits(document_key(index, fields)):
+            if not ledger.awaits(reader.key(fields)):
                 continue
-            chunks = chunks_of(index, fields)
+            chunks = reader.chunks(fields)
         except UnusableRecord:
             continue  # counted when the source was surveyed
         for chunk in chunks:

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Literal
 
 from airflow_provider_mlops.errors import InvalidArgument
-from airflow_provider_mlops.vector.documents import UnusableRecord, document_key
+from airflow_provider_mlops.vector.documents import DocumentReader, UnusableRecord
 from airflow_provider_mlops.vector.sources.base import Source, SourceRecord
 from airflow_provider_mlops.vector.sources.files import Files
 from airflow_provider_mlops.vector.spec import VectorIndex
@@ -55,9 +55,10 @@ class _ByKey:
 
     def records(self) -> Iterator[SourceRecord]:
         """Those whose key belongs here; records without any key are in the first part."""
+        key_of = DocumentReader(self.index).key
         for record in self.source.records():
             try:
-                mine = part_number(document_key(self.index, record.checked()), self.parts) == self.number
+                mine = part_number(key_of(record.checked()), self.parts) == self.number
             except UnusableRecord:
                 mine = self.number == 0
             if mine:

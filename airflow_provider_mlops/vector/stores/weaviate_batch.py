@@ -94,7 +94,7 @@ def _send(client: WeaviateClient, collection: str, rows: Sequence[Row]) -> Writt
 
 def _objects(client: WeaviateClient, collection: str, rows: Sequence[Row]) -> Mapping[int, str]:
     """Send one request; errors by place in it."""
-    if weaviate_public.needed(client):
+    if weaviate_public.needed(client, "grpc_batch_objects"):
         return weaviate_public.insert(client, collection, rows, VECTOR_NAME)
     request = _request(collection, rows)
     # Private, but the only way to the client's own channel; the contract tests fail when it changes.

@@ -29,6 +29,7 @@ from airflow_provider_mlops.vector.stores.weaviate_layout import (
 )
 from airflow_provider_mlops.vector.stores.weaviate_queue import wait_until_indexed
 from airflow_provider_mlops.vector.stores.weaviate_registry import Registry
+from airflow_provider_mlops.vector.stores.weaviate_scan import scan
 from airflow_provider_mlops.vector.stores.weaviate_tenants import Tenants
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ _FIXED = ("doc", "ordinal", "digest", "text")
 _IDS_PER_DELETE = 1000
 _IDS_PER_FETCH = 250
 _DIGESTS_PER_FETCH = 1000
-_SCAN_PAGE = 1000
 
 
 class WeaviateSnapshot:
@@ -66,10 +66,8 @@ class WeaviateSnapshot:
     def scan(self) -> Iterator[tuple[str, str, str]]:
         """Every chunk as (id, document key, digest)."""
         with self._translated():
-            for tenant, part in self._tenants.parts():
-                for item in part.iterator(return_properties=["doc", "digest"], cache_size=_SCAN_PAGE):
-                    chunk = address(tenant, str(item.uuid))
-                    yield chunk, str(item.properties["doc"]), str(item.properties["digest"])
+            for tenant, _ in self._tenants.parts():
+                yield from scan(self._client, self._physical, tenant)
 
     def rows(self, ids: Sequence[str]) -> dict[str, Row]:
         """Those of the chunks that exist, by id."""

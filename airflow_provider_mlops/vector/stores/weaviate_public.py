@@ -1,13 +1,13 @@
-"""Weaviate: writing through the client's public methods, should its private ones have changed.
+"""Weaviate: writing and scanning through the client's public methods, should its private ones have changed.
 
-Slower (see :mod:`.weaviate_batch`), with the same answers.
+Slower (see :mod:`.weaviate_batch` and :mod:`.weaviate_scan`), with the same answers.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,27 +19,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Private methods of the client's connection, and the arguments that they are called with.
-_PRIVATE = {"grpc_batch_objects": {"request", "timeout", "max_retries"}}
+# Private methods of the client's connection: the arguments that they are called with, and what is done without them.
+_PRIVATE = {
+    "grpc_batch_objects": ({"request", "timeout", "max_retries"}, "objects are written with insert_many"),
+    "grpc_search": ({"request"}, "collections are read with an iterator"),
+}
 
 
-def needed(client: WeaviateClient) -> bool:
-    """Whether this client lacks the private methods that :mod:`.weaviate_batch` uses; the log says so once."""
+def needed(client: WeaviateClient, method: str) -> bool:
+    """Whether this client lacks a private method of its connection, as it is used here; the log says so once."""
     connection: Any = getattr(client, "_connection", None)
     kind: Any = type(connection)
-    return _lacking(kind)
+    return _lacking(kind, method)
 
 
 @cache
-def _lacking(connection: Any) -> bool:
-    lacking = [name for name, arguments in _PRIVATE.items() if not _takes(connection, name, arguments)]
-    if lacking:
-        log.warning(
-            "This version of weaviate-client has no %s as it is used here: objects are written with insert_many, "
-            "which takes more CPU time",
-            " and ".join(lacking),
-        )
-    return bool(lacking)
+def _lacking(connection: Any, method: str) -> bool:
+    arguments, instead = _PRIVATE[method]
+    if _takes(connection, method, arguments):
+        return False
+    log.warning(
+        "This version of weaviate-client has no %s as it is used here: %s, which takes more CPU time",
+        method,
+        instead,
+    )
+    return True
 
 
 def _takes(connection: type[Any], name: str, arguments: set[str]) -> bool:
@@ -53,6 +57,19 @@ def _takes(connection: type[Any], name: str, arguments: set[str]) -> bool:
         if other.name not in {"self", *arguments} and other.default is other.empty
     ]
     return arguments <= parameters.keys() and not others
+
+
+def scan(
+    client: WeaviateClient, collection: str, tenant: str | None, page: int
+) -> Iterator[tuple[str, str, str]]:
+    """Every chunk as (id, document key, digest).
+
+    :param page: how many are asked for at a time.
+    """
+    whole = client.collections.use(collection)
+    part = whole.with_tenant(tenant) if tenant else whole
+    for item in part.iterator(return_properties=["doc", "digest"], cache_size=page):
+        yield str(item.uuid), str(item.properties["doc"]), str(item.properties["digest"])
 
 
 def insert(client: WeaviateClient, collection: str, rows: Sequence[Row], vector: str) -> Mapping[int, str]:

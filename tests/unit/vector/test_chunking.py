@@ -23,7 +23,7 @@ from airflow_provider_mlops.vector import (
     WholeText,
 )
 from airflow_provider_mlops.vector.chunking import Chunker, Piece, chunker_from_json, chunker_to_json
-from airflow_provider_mlops.vector.documents import UnusableRecord, chunks_of
+from airflow_provider_mlops.vector.documents import DocumentReader, UnusableRecord
 from airflow_provider_mlops.vector.graphemes import is_boundary
 from airflow_provider_mlops.vector.splitting import sentences
 
@@ -224,7 +224,7 @@ def test_tokens_of_the_embedder_bound_the_chunks() -> None:
     embedder = OpenAIEmbedder("m", 8, tokenizer=f"{__name__}:tokens")
     chunker = RecursiveChunker(10, 0, tokenizer="embedder")
     index = VectorIndex("Docs", embedder=embedder, chunker=chunker)
-    chunks = chunks_of(index, {"id": 1, "text": "word " * 100})
+    chunks = DocumentReader(index).chunks({"id": 1, "text": "word " * 100})
     assert {tokens([chunk.text])[0] for chunk in chunks} == {10, 6}
     with pytest.raises(InvalidArgument, match="HashEmbedder counts no tokens"):
         VectorIndex("Docs", embedder=HashEmbedder(), chunker=chunker)
@@ -238,13 +238,18 @@ def test_place_and_headings_become_properties_where_they_are_wanted() -> None:
     properties = {"chunk_start": "int", "chunk_end": "int", "chunk_headings": "text", "title": "text"}
     index = VectorIndex("Docs", chunker=MarkdownChunker(), properties=properties)
     text = "# A\n\none\n\n## B\n\ntwo"
-    first, second = chunks_of(index, {"id": "x", "text": text, "title": "t", "chunk_start": "ignored"})
+    first, second = DocumentReader(index).chunks(
+        {"id": "x", "text": text, "title": "t", "chunk_start": "ignored"}
+    )
     assert first.properties == {"title": "t", "chunk_start": 0, "chunk_end": 8, "chunk_headings": "A"}
     assert second.properties == {"title": "t", "chunk_start": 10, "chunk_end": 19, "chunk_headings": "A > B"}
     plain = VectorIndex("Docs", chunker=MarkdownChunker())
-    assert [chunk.properties for chunk in chunks_of(plain, {"id": "x", "text": text})] == [{}, {}]
+    assert [chunk.properties for chunk in DocumentReader(plain).chunks({"id": "x", "text": text})] == [{}, {}]
     # An id depends on the document and the chunk's text, on nothing else.
-    assert [chunk.id for chunk in chunks_of(plain, {"id": "x", "text": text})] == [first.id, second.id]
+    assert [chunk.id for chunk in DocumentReader(plain).chunks({"id": "x", "text": text})] == [
+        first.id,
+        second.id,
+    ]
     with pytest.raises(InvalidArgument, match="filled in by the chunker"):
         VectorIndex("Docs", properties={"chunk_start": "text"})
 
@@ -273,4 +278,4 @@ def test_half_a_surrogate_pair_is_an_unusable_record(field: str) -> None:
     index = VectorIndex("Docs", properties={"title": "text"})
     record = {"id": "x", "text": "some text", "title": "t", field: json.loads('"a \\ud83d b"')}
     with pytest.raises(UnusableRecord, match=f"'{field}' is not valid Unicode"):
-        chunks_of(index, record)
+        DocumentReader(index).chunks(record)

@@ -98,35 +98,41 @@ def test_words_about_an_object() -> None:
     assert not passes("invalid integer property 'year'")
 
 
+@pytest.mark.parametrize(
+    ("method", "instead"),
+    [("grpc_batch_objects", "written with insert_many"), ("grpc_search", "read with an iterator")],
+)
 def test_public_methods_are_used_only_where_the_private_ones_have_changed(
-    caplog: pytest.LogCaptureFixture,
+    method: str, instead: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     from weaviate.connect.v4 import ConnectionSync
 
     class Renamed:
-        def grpc_search(self, request: Any) -> Any: ...
+        pass
 
     class Changed:
         def grpc_batch_objects(
             self, request: Any, timeout: float, max_retries: float, tenant: str
         ) -> Any: ...
-        def grpc_search(self, request: Any) -> Any: ...
+        def grpc_search(self, query: Any) -> Any: ...
 
     class Extended:
         def grpc_batch_objects(
             self, request: Any, timeout: float, max_retries: float, more: int = 0
         ) -> Any: ...
-        def grpc_search(self, request: Any) -> Any: ...
+        def grpc_search(self, request: Any, more: int = 0) -> Any: ...
 
-    def client(connection: type[Any]) -> Any:
+    def needed(connection: type[Any]) -> bool:
         made = connection.__new__(connection)
         # What the finalizer of a real connection reads.
         made._client = made._grpc_channel = None
-        return SimpleNamespace(_connection=made)
+        client: Any = SimpleNamespace(_connection=made)
+        return weaviate_public.needed(client, method)
 
     with caplog.at_level(logging.WARNING):
-        assert [weaviate_public.needed(client(kind)) for kind in (ConnectionSync, Extended)] == [False, False]
+        assert [needed(kind) for kind in (ConnectionSync, Extended)] == [False, False]
         assert caplog.text == ""
-        assert [weaviate_public.needed(client(kind)) for kind in (Renamed, Changed, Renamed)] == [True] * 3
-        assert weaviate_public.needed(SimpleNamespace()) is True  # type: ignore[arg-type]
-    assert caplog.text.count("no grpc_batch_objects as it is used here") == 3
+        assert [needed(kind) for kind in (Renamed, Changed, Renamed)] == [True] * 3
+        assert weaviate_public.needed(SimpleNamespace(), method) is True  # type: ignore[arg-type]
+    assert caplog.text.count(f"no {method} as it is used here") == 3
+    assert caplog.text.count(instead) == 3

@@ -17,7 +17,7 @@ from airflow_provider_mlops.vector.errors import IndexNameTaken
 from airflow_provider_mlops.vector.indexing import RunOptions, run
 from airflow_provider_mlops.vector.search import search
 from airflow_provider_mlops.vector.stores import open_store as open_any
-from airflow_provider_mlops.vector.stores import weaviate_batch, weaviate_public
+from airflow_provider_mlops.vector.stores import weaviate_batch, weaviate_public, weaviate_scan
 from airflow_provider_mlops.vector.stores.base import Store
 from airflow_provider_mlops.vector.stores.weaviate_client import _credentials, connect
 from tests.servers.ports import free_ports
@@ -45,8 +45,9 @@ class TestWeaviateThroughPublicMethods(TestWeaviate):
         def none_left(*_: Any, **__: Any) -> None:
             raise AssertionError("a private method was called past the client's own code")
 
-        monkeypatch.setattr(weaviate_public, "needed", lambda client: True)
+        monkeypatch.setattr(weaviate_public, "needed", lambda client, method: True)
         monkeypatch.setattr(weaviate_batch, "_request", none_left)
+        monkeypatch.setattr(weaviate_scan, "_page", none_left)
 
     def test_every_refusal_is_told(self, store: Store) -> None:
         build = store.begin(V1, LAYOUT, None)
@@ -59,6 +60,23 @@ class TestWeaviateThroughPublicMethods(TestWeaviate):
 def opened(reach: Reach, **changes: Any) -> AbstractContextManager[Store]:
     info = replace(reach.info, **changes)
     return open_any("weaviate", reach.index, conn_id="w", uri=None, connections=lambda name: info)
+
+
+def test_scan_of_many_pages_gives_every_chunk_once(reach: Reach, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weaviate_scan, "_PAGE", 7)
+    tail = "ffffff-ffff-ffff-ffff-ffffffffffff"
+    first, last = "00000000-0000-0000-0000-000000000001", f"ff{tail}"
+    # Where the parts of the range meet, and more than a page of chunks on both sides of one such place.
+    limits = [first, f"3f{tail}", "40000000-0000-0000-0000-000000000000", f"7f{tail}", f"bf{tail}", last]
+    around = [f"{head}000000-0000-0000-0000-{n:012x}" for head in ("3e", "41") for n in range(1, 21)]
+    ids = [*limits, *around]
+    with opened(reach) as store:
+        build = store.begin(V1, LAYOUT, None)
+        build.upsert([row(n)._replace(id=chunk) for n, chunk in enumerate(ids)])
+        found = list(build.scan())
+        assert sorted(found) == sorted((chunk, row(n).doc, row(n).digest) for n, chunk in enumerate(ids))
+        build.delete(ids)
+        assert list(build.scan()) == []
 
 
 def test_every_refused_object_is_reported_with_the_servers_words(reach: Reach) -> None:
