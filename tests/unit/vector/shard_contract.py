@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -281,31 +280,17 @@ class ShardContract:
 
     def test_shard_in_the_middle_stops_when_the_run_takes_over(self) -> None:
         plan = self.plan()
-        go, waiting = threading.Event(), threading.Event()
+        outcomes: list[Any] = []
 
         def slow() -> Any:
             for number, doc in enumerate(documents()):
                 if number == 30:
-                    waiting.set()
-                    assert go.wait(60)
+                    outcomes.append(self.finish(plan))
                 yield doc
 
-        problem: list[BaseException] = []
-
-        def late() -> None:
-            try:
-                self.load({**plan, "shards": 1}, 0, source=Records(slow))
-            except IndexBusy as error:
-                problem.append(error)
-
-        thread = threading.Thread(target=late)
-        thread.start()
-        assert waiting.wait(60)
-        outcome = self.finish(plan)
-        go.set()
-        thread.join(60)
-        assert len(problem) == 1
-        assert outcome["active"]
+        with pytest.raises(IndexBusy):
+            self.load({**plan, "shards": 1}, 0, source=Records(slow))
+        assert [outcome["active"] for outcome in outcomes] == [True]
         self.expect_live(documents())
 
     def test_plan_made_anew_goes_on_with_the_version_and_stops_the_earlier_shards(self) -> None:
