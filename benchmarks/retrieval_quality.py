@@ -4,7 +4,8 @@
 
 The corpus is real: the descriptions of Debian's packages, fetched through apt into ``build/benchmarks`` (without apt the
 benchmark says so and ends with code 77). The queries are the one-line synopses of some of them, which are in no indexed
-text; the one right answer is the package's own description. ``filtered`` asks within the package's section.
+text and which no other package has; the one right answer is the package's own description. ``filtered`` asks within
+the package's section. ``of the exact ten`` compares with the distances to all vectors (with the hash embedder only).
 
 The default embedder is the package's ``HashEmbedder``: it counts words and parts of words and knows no meaning, so
 its figures tell how stores, fusion and filters behave, and not how good embeddings are. ``--embedder minilm`` is
@@ -22,6 +23,7 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -156,6 +158,22 @@ def quality(label: str, queries: Sequence[Any], answers: Sequence[Sequence[str]]
     ]
 
 
+def exact(docs: Sequence[dict[str, str]], embedder: Any, vectors: Any) -> list[set[str]]:
+    """Keys of the documents that are really nearest to each query."""
+    import numpy as np
+
+    from airflow_provider_mlops.vector.batches import batches
+
+    nearest: list[list[tuple[float, str]]] = [[] for _ in vectors]
+    for some in batches(docs, 5000):
+        alike = vectors @ embedder.embed([document["text"] for document in some]).T
+        for number, row in enumerate(alike):
+            best = np.argsort(row)[-K:]
+            found = [*nearest[number], *((float(row[place]), some[place]["id"]) for place in best)]
+            nearest[number] = sorted(found, reverse=True)[:K]
+    return [{key for _, key in found} for found in nearest]
+
+
 def agreement(answers: dict[str, dict[str, list[list[str]]]], queries: Sequence[Any]) -> list[Figure]:
     """How far two backends give the same answers."""
     figures = []
@@ -170,7 +188,7 @@ def agreement(answers: dict[str, dict[str, list[list[str]]]], queries: Sequence[
         figures += [
             Figure(f"both, {mode}: share of the ten that is the same", sum(shared) / len(shared), ""),
             Figure(f"both, {mode}: share of equal first answers", sum(top) / len(top), ""),
-            Figure(f"both, {mode}: difference in recall@10", abs(recall[0] - recall[1]), "", "<= 0.01"),
+            Figure(f"both, {mode}: difference in recall@10", abs(recall[0] - recall[1]), ""),
         ]
     return figures
 
@@ -226,11 +244,16 @@ def report(count: int | None, asks: int, name: str, backends: Sequence[str]) -> 
 
     docs = documents(count)
     embedder = embedder_of(name)
-    chosen = random.Random(2).sample(docs, min(asks, len(docs)))
+    # A synopsis that several packages share has several right answers.
+    shared = Counter(document["synopsis"] for document in docs)
+    single = [document for document in docs if shared[document["synopsis"]] == 1]
+    chosen = random.Random(2).sample(single, min(asks, len(single)))
     queries = golden(chosen)
     vectors = embedder.embed([document["synopsis"] for document in chosen], "query")
     print(f"  {len(docs):,} documents, {len(chosen):,} queries, {name} embedder", file=sys.stderr)
     figures = [Figure("documents", len(docs), ""), Figure("queries", len(chosen), "")]
+    # A model would take as long for this as for the whole index.
+    truth = exact(docs, embedder, vectors) if name == "hash" else None
     answers, gates = {}, []
     with ExitStack() as stack:
         for place in places(stack, backends, cached=name != "hash"):
@@ -246,6 +269,11 @@ def report(count: int | None, asks: int, name: str, backends: Sequence[str]) -> 
                 seen = quality(f"{name}, {place.backend}, {mode}", queries[: len(each)], each)
                 print(f"  {mode}: {[round(figure.value, 4) for figure in seen]}", file=sys.stderr)
                 figures += seen
+            if truth:
+                near = [len(keys & set(hits)) / K for keys, hits in zip(truth, found["vector"], strict=True)]
+                figures.append(
+                    Figure(f"{name}, {place.backend}, vector: of the exact ten", sum(near) / len(near), "")
+                )
             gates += gate_at_work(place, docs[:GATE_DOCUMENTS], embedder)
     if len(answers) == 2:
         figures += agreement(answers, queries)
