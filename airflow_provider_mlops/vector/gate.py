@@ -207,11 +207,13 @@ def _ndcg(expected: frozenset[str], keys: Sequence[str], k: int) -> float:
     return gain / best
 
 
-def compared(gate: Gate, report: GateReport, live: GateReport) -> GateReport:
+def compared(gate: Gate, report: GateReport, live: GateReport | str) -> GateReport:
     """The report with the comparison in it, and in its verdict.
 
-    :param live: report of the live version, on the same queries.
+    :param live: report of the live version, on the same queries; or why there is none.
     """
+    if isinstance(live, str):
+        return replace(report, comparison=live)
     assert gate.max_regression is not None
     comparison = compare(live.scores, report.scores)
     passed = report.passed and not comparison.regressed(gate.max_regression)

@@ -6,16 +6,13 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from airflow_provider_mlops.errors import InvalidArgument
-from airflow_provider_mlops.vector.asking import ask
-from airflow_provider_mlops.vector.chunking import WholeText
-from airflow_provider_mlops.vector.documents import vector_problem
 from airflow_provider_mlops.vector.embedders import WeaviateModule
 from airflow_provider_mlops.vector.embedding import RowMaker
-from airflow_provider_mlops.vector.errors import GateRejected, GoldenQueriesInvalid, LayoutChanged
-from airflow_provider_mlops.vector.gate import Gate, GateReport, GoldenQuery, compared, judge, rejection
+from airflow_provider_mlops.vector.errors import LayoutChanged
+from airflow_provider_mlops.vector.gate import Gate, GateReport, GoldenQuery
+from airflow_provider_mlops.vector.judging import Judge
 from airflow_provider_mlops.vector.ledger import Holding, Ledger
 from airflow_provider_mlops.vector.outbox import Outbox
 from airflow_provider_mlops.vector.preloaded import Preloaded
@@ -24,7 +21,6 @@ from airflow_provider_mlops.vector.sources import Source
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores.base import (
     Build,
-    Hit,
     Lease,
     Snapshot,
     Store,
@@ -48,13 +44,7 @@ from airflow_provider_mlops.vector.sync_plan import (
 )
 from airflow_provider_mlops.vector.verify import check_contents, heal
 
-if TYPE_CHECKING:
-    import numpy as np
-
 log = logging.getLogger(__name__)
-
-# With several chunks per document, that many hits are asked for to see k documents.
-_HITS_PER_DOCUMENT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +104,13 @@ def run(
 
     :param holder: name of the run in the lease; a retry of the same task uses the same.
     :param on_bad: gets each unusable record, once.
-    :raises InvalidArgument: the gate searches by words, and the index keeps none; nothing was read.
+    :raises InvalidArgument, GoldenQueriesInvalid: the gate or its queries do not fit the index; nothing was read.
     :raises SourceEmpty, TooManyBadRecords, TooManyDeletes, EmbeddingBudgetExceeded: nothing was written.
     :raises IndexBusy: another run holds the index.
     :raises GateRejected: the version was built, is kept for inspection, and is not live.
     """
     started = time.monotonic()
-    if options.gate:
-        options.gate[0].check_index(index)
+    judge = Judge(index, *options.gate) if options.gate else None
     index.layout()  # readies the embedder: one that cannot embed is found before the source is read
     with Ledger() as ledger:
         found = survey(index, source, ledger, on_bad)
@@ -134,7 +123,7 @@ def run(
             found.bad,
         )
         with store.lease(holder) as lease:
-            outcome = _Run(index, source, store, maker, options, found, ledger, lease).go()
+            outcome = _Run(index, source, store, maker, options, found, ledger, lease, judge).go()
     outcome = replace(outcome, seconds=time.monotonic() - started)
     log.info("%s", summary(index.name, outcome, maker))
     return outcome
@@ -153,15 +142,15 @@ class _Run:
         found: Survey,
         ledger: Ledger,
         lease: Lease,
+        judge: Judge | None,
     ) -> None:
         self.index, self.source, self.store, self.maker = index, source, store, maker
         self.options, self.found, self.ledger, self.lease = options, found, ledger, lease
+        self.judge = judge
         self.fingerprint = index.fingerprint()
         self.live: Version | None = None
 
     def go(self) -> Outcome:
-        if self.options.gate:
-            self._places_by_tenant(self.options.gate[1])
         versions, live = self.store.versions(), self.store.live()
         # The live version counts even if it is gone: a new one under its name would be live while it is built.
         number = next_number([*versions, live] if live else versions)
@@ -209,9 +198,9 @@ class _Run:
         build = self.store.resume(start.name) if start and in_place else self._begin(attempt, number, start)
         healed = self._write(build, held if build.version == start else None)
         report = self._judge(build, build.version)
-        if report and not report.passed:
+        if self.judge and report and not report.passed:
             build.reject()
-            raise self._rejection(build.version, report)
+            raise self.judge.rejection(build.version.name, report)
         build.seal()
         return self._finish(build.version, live, "synced" if start else "built", plan, healed, report)
 
@@ -273,8 +262,8 @@ class _Run:
                 healed = self._look_up(self.store.resume(version.name), self.ledger.ids(), self.found.chunks)
         if version != live:
             report = self._judge(self.store.read(version.name), version)
-            if report and not report.passed:
-                raise self._rejection(version, report)
+            if self.judge and report and not report.passed:
+                raise self.judge.rejection(version.name, report)
         return self._finish(version, live, "unchanged", plan, healed, report)
 
     def _begin(self, attempt: Version | None, number: int, base: Version | None) -> Build:
@@ -323,75 +312,20 @@ class _Run:
         return heal(build, self._progress("chunks looked up", total).over(ids), self.lease)
 
     def _judge(self, snapshot: Snapshot, version: Version) -> GateReport | None:
-        if not self.options.gate:
+        if self.judge is None:
             return None
-        gate, queries = self.options.gate
-        report = self._answers(snapshot, gate, queries)
-        if gate.max_regression is not None:
-            report = self._compared(gate, queries, report)
+        report = self.judge.report(snapshot, self._opponent())
         log.info("Version %s: gate %s", version.name, report.to_json())
         return report
 
-    def _compared(self, gate: Gate, queries: Sequence[GoldenQuery], report: GateReport) -> GateReport:
+    def _opponent(self) -> Snapshot | str:
+        """The live version, or why no other can be compared with it."""
         if self.live is None:
-            return replace(report, comparison="there is no live version")
+            return "there is no live version"
         in_store = isinstance(self.index.embedder, WeaviateModule)
         if not in_store and self.live.fingerprint8 != self.fingerprint[:8]:
-            return replace(report, comparison=f"the live version {self.live.name} has another fingerprint")
-        return compared(gate, report, self._answers(self.store.read(self.live.name), gate, queries))
-
-    def _answers(self, snapshot: Snapshot, gate: Gate, queries: Sequence[GoldenQuery]) -> GateReport:
-        per_document = 1 if isinstance(self.index.chunker, WholeText) else _HITS_PER_DOCUMENT
-        hits_each = gate.k * per_document
-        answers: list[list[Hit]] = [[] for _ in queries]
-        for tenant, places in self._places_by_tenant(queries).items():
-            asked = [queries[place] for place in places]
-            texts = [query.query for query in asked]
-            vectors = None if gate.search == "words" else self._query_vectors(asked)
-            found = ask(snapshot, gate.search, texts, vectors, hits_each, alpha=gate.alpha, tenant=tenant)
-            for place, hits in zip(places, found, strict=True):
-                answers[place] = hits
-        return judge(gate, queries, [list(dict.fromkeys(hit.doc for hit in hits)) for hits in answers])
-
-    def _places_by_tenant(self, queries: Sequence[GoldenQuery]) -> dict[str | None, list[int]]:
-        places: dict[str | None, list[int]] = {}
-        for place, query in enumerate(queries):
-            if (query.tenant is None) != (self.index.tenant is None):
-                raise GoldenQueriesInvalid(
-                    f"Index {self.index.name!r}: golden query {query.query[:60]!r} has tenant {query.tenant!r}, and the "
-                    f"index has {'no ' if self.index.tenant is None else ''}tenants"
-                )
-            places.setdefault(query.tenant, []).append(place)
-        return places
-
-    def _rejection(self, version: Version, report: GateReport) -> GateRejected:
-        assert self.options.gate is not None
-        return rejection(self.index.name, version.name, self.options.gate[0], report)
-
-    def _query_vectors(self, queries: Sequence[GoldenQuery]) -> np.ndarray | None:
-        """One row per query, or ``None`` if the store makes them."""
-        import numpy as np
-
-        embedder = self.index.embedder
-        if isinstance(embedder, WeaviateModule):
-            for query in queries:
-                if query.vector is not None:
-                    raise GoldenQueriesInvalid(
-                        f"Index {self.index.name!r}: golden query {query.query[:60]!r} has a vector, but the server makes them"
-                    )
-            return None
-        vectors = [query.vector for query in queries]
-        texts = [query.query for query, vector in zip(queries, vectors, strict=True) if vector is None]
-        embedded = iter(embedder.embed(texts, "query") if texts else ())
-        arrays = [
-            np.array(next(embedded) if vector is None else vector, dtype=np.float32) for vector in vectors
-        ]
-        for query, vector in zip(queries, arrays, strict=True):
-            if problem := vector_problem(vector, embedder.dimension):
-                raise GoldenQueriesInvalid(
-                    f"Index {self.index.name!r}: the vector of golden query {query.query[:60]!r} {problem}"
-                )
-        return np.stack(arrays)
+            return f"the live version {self.live.name} has another fingerprint"
+        return self.store.read(self.live.name)
 
     def _finish(
         self,

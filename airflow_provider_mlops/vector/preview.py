@@ -10,6 +10,7 @@ from airflow_provider_mlops.vector.budget import Estimate
 from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.errors import EmbeddingBudgetExceeded, TooManyBadRecords, TooManyDeletes
 from airflow_provider_mlops.vector.indexing import RunOptions
+from airflow_provider_mlops.vector.judging import Judge
 from airflow_provider_mlops.vector.ledger import Holding, Ledger
 from airflow_provider_mlops.vector.sources import Source
 from airflow_provider_mlops.vector.spec import VectorIndex
@@ -72,10 +73,10 @@ def preview(
     """Look what :func:`.indexing.run` would do.
 
     :raises SourceEmpty: there is nothing to plan with.
-    :raises InvalidArgument: the gate searches by words, and the index keeps none.
+    :raises InvalidArgument, GoldenQueriesInvalid: the gate or its queries do not fit the index.
     """
     if options.gate:
-        options.gate[0].check_index(index)
+        Judge(index, *options.gate)
     index.layout()
     with Ledger() as ledger:
         found = survey(index, source, ledger, on_bad)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from airflow_provider_mlops.vector.errors import TooManyBadRecords, TooManyDeletes
 from airflow_provider_mlops.vector.stores.base import Version
@@ -88,6 +88,15 @@ def reason(
         other = f" (the live one has {live.fingerprint8})" if live else ""
         why = f"no finished version has the fingerprint {fingerprint[:8]}{other}"
     return f"{why}; goes on with {attempt.name}, which is {attempt.state}" if attempt else why
+
+
+def fuse_problem(mode: str, max_delete_fraction: float, max_bad_fraction: float) -> str | None:
+    """What is wrong with these arguments of an operator, or ``None``."""
+    if mode not in get_args(Mode):
+        return f"mode is {mode!r}; there are {', '.join(get_args(Mode))}"
+    if not (0 <= max_delete_fraction <= 1 and 0 <= max_bad_fraction <= 1):
+        return "max_delete_fraction and max_bad_fraction lie between 0 and 1"
+    return None
 
 
 def check_deletes(index: str, gone: int, before: int, example: str, max_fraction: float) -> None:

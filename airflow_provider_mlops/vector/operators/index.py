@@ -25,7 +25,7 @@ from airflow_provider_mlops.vector.preview import Preview, preview
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores import open_store
 from airflow_provider_mlops.vector.survey import DeadLetters
-from airflow_provider_mlops.vector.sync_plan import Mode
+from airflow_provider_mlops.vector.sync_plan import Mode, fuse_problem
 
 #: What the event of the index's asset says; where the index is stays in the payload.
 _EVENT = (
@@ -170,12 +170,8 @@ class VectorIndexOperator(IndexLineage, MlopsOperator):
 
     def _check_arguments(self) -> None:
         check_numpy()
-        problem = None
-        if self.mode not in ("auto", "sync", "rebuild"):
-            problem = f"mode is {self.mode!r}; there are auto, sync, rebuild"
-        elif not (0 <= self.max_delete_fraction <= 1 and 0 <= self.max_bad_fraction <= 1):
-            problem = "max_delete_fraction and max_bad_fraction lie between 0 and 1"
-        elif self.batch_size < 1:
+        problem = fuse_problem(self.mode, self.max_delete_fraction, self.max_bad_fraction)
+        if self.batch_size < 1:
             problem = f"batch_size is {self.batch_size}, the least is 1"
         elif self.loaded is not None and (self.mode != "auto" or self.plan_only):
             problem = "with loaded, the plan's task has the mode, and there is no dry_run"

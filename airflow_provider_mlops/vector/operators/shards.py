@@ -25,7 +25,7 @@ from airflow_provider_mlops.vector.shard_plan import ShardPlan, plan_shards
 from airflow_provider_mlops.vector.sources.parts import part_of
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores import open_store
-from airflow_provider_mlops.vector.sync_plan import Mode
+from airflow_provider_mlops.vector.sync_plan import Mode, fuse_problem
 
 
 class VectorShardPlanOperator(MlopsOperator):
@@ -130,12 +130,8 @@ class VectorShardPlanOperator(MlopsOperator):
 
     def _check_arguments(self) -> None:
         check_numpy()
-        problem = None
-        if self.mode not in ("auto", "sync", "rebuild"):
-            problem = f"mode is {self.mode!r}; there are auto, sync, rebuild"
-        elif not (0 <= self.max_delete_fraction <= 1 and 0 <= self.max_bad_fraction <= 1):
-            problem = "max_delete_fraction and max_bad_fraction lie between 0 and 1"
-        elif self.shards < 1:
+        problem = fuse_problem(self.mode, self.max_delete_fraction, self.max_bad_fraction)
+        if self.shards < 1:
             problem = f"shards is {self.shards}, the least is 1"
         if problem:
             raise InvalidArgument(f"Index {self.index.name!r}: {problem}")
