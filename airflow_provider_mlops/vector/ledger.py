@@ -34,7 +34,7 @@ class Ledger:
     """Chunk ids and digests of the source, compared with those of versions.
 
     It is one nameless SQLite file in the worker's temporary folder (``SQLITE_TMPDIR``, else ``TMPDIR``, else
-    ``/var/tmp``), which is gone with the process, however that ends. It takes about 100 bytes per chunk and
+    ``/var/tmp``), which is gone with the process, however that ends. It takes about 150 bytes per chunk and
     version; memory stays at some 32 MB.
 
     Every method raises :class:`ScratchSpaceExhausted` when that folder is full.
@@ -54,9 +54,7 @@ class Ledger:
             self._db.execute(
                 "CREATE TABLE documents (key TEXT PRIMARY KEY, place INT, awaited INT) WITHOUT ROWID"
             )
-            self._db.execute(
-                "CREATE TABLE wanted (id TEXT PRIMARY KEY, digest TEXT, doc TEXT, state INT) WITHOUT ROWID"
-            )
+            self._db.execute("CREATE TABLE wanted (id TEXT, digest TEXT, doc TEXT, state INT)")
             # One transaction for all: nothing is ever rolled back, or read by others.
             self._db.execute("BEGIN")
 
@@ -80,12 +78,17 @@ class Ledger:
                 chunk for chunks, fresh in zip(documents, new, strict=True) if fresh for chunk in chunks
             ]
             self._db.executemany(
-                f"INSERT OR IGNORE INTO wanted VALUES (?, ?, ?, {_NOT_PLANNED})",
+                f"INSERT INTO wanted VALUES (?, ?, ?, {_NOT_PLANNED})",
                 [(chunk.id, chunk.digest, chunk.doc) for chunk in chunks],
             )
         self.documents += added
         self.chunks += len(chunks)
         return new
+
+    def complete(self) -> None:
+        """Everything was added: sort it, which takes less than keeping it sorted would, as ids come in any order."""
+        with _translated():
+            self._db.execute("CREATE UNIQUE INDEX wanted_id ON wanted (id)")
 
     def _is_at(self, key: str, place: int) -> bool:
         (first,) = self._db.execute("SELECT place FROM documents WHERE key = ?", (key,)).fetchone()
@@ -168,10 +171,15 @@ class Holding:
         self.table = table
         self._ledger = ledger
         with _translated():
-            db.execute(f"CREATE TABLE {table} (id TEXT PRIMARY KEY, doc TEXT, digest TEXT) WITHOUT ROWID")
-            db.executemany(
-                f"INSERT INTO {table} VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET digest = '{_REPEATED}'",
-                scan,
+            db.execute(f"CREATE TABLE {table} (id TEXT, doc TEXT, digest TEXT)")
+            db.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", scan)
+            db.execute(f"CREATE INDEX {table}_id ON {table} (id)")
+            # Of chunks that are there more than once, one stays, marked.
+            repeated = f"SELECT id FROM {table} GROUP BY id HAVING COUNT(*) > 1"
+            db.execute(f"UPDATE {table} SET digest = '{_REPEATED}' WHERE id IN ({repeated})")
+            db.execute(
+                f"DELETE FROM {table} WHERE digest = '{_REPEATED}' AND rowid NOT IN "
+                f"(SELECT MIN(rowid) FROM {table} WHERE digest = '{_REPEATED}' GROUP BY id)"
             )
 
     def plan(self) -> SyncPlan:

@@ -18,8 +18,8 @@ OnBad = Callable[[SourceRecord, str], None]
 # A record with its chunks, or with what is wrong with it.
 _Reading = tuple[SourceRecord, list[Chunk], str]
 
-# So many records are noted at a time; fewer, where they are long.
-_RECORDS = 500
+# So many records are noted at a time (more of them would not fit into a processor's cache); fewer, where they are long.
+_RECORDS = 100
 _CHARACTERS = 4_000_000
 
 
@@ -58,6 +58,7 @@ def survey(index: VectorIndex, source: Source, ledger: Ledger, on_bad: OnBad) ->
                 result.bad += 1
                 result.first_problem = result.first_problem or f"{record.where}: {problem}"
                 on_bad(record, problem)
+    ledger.complete()
     result.documents, result.chunks = ledger.documents, ledger.chunks
     if not result.documents:
         cause = (
