@@ -449,9 +449,12 @@ def lance_figures(scratch: Path, count: int, stream: int, runs: int) -> list[Fig
     source = scratch / "stream"
     source.mkdir()
     write_parquet(source, stream)
-    settings = {"folder": str(scratch / "lance"), "source": str(source)}
-    streamed = in_child("lance_stream", {**settings, "indexed": False})
-    indexed = in_child("lance_stream", {**settings, "indexed": True})
+    streamed, indexed = (
+        in_child(
+            "lance_stream", {"folder": str(scratch / f"lance-{way}"), "source": str(source), "indexed": way}
+        )
+        for way in (False, True)
+    )
     figures += [
         Figure(f"LanceDB: whole run of {stream:,} rows from Parquet", stream / streamed["wall"], "rows/s"),
         Figure(f"LanceDB: memory growth, {stream:,} rows streamed", streamed["memory"], "MB", "<= 150"),
