@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 # Look-ups per request: the server's gRPC interface takes one, which costs the client twenty times as much.
 _PER_REQUEST = 100
-# How many neighbours are looked through for a chunk, in steps; only equal vectors crowd it out.
+# How many neighbours are looked through for a chunk, in steps. The index is approximate: with few it overlooks chunks
+# that are in it, about one of 10,000 real texts. And equal vectors crowd each other out.
 _NEIGHBOURS = (5, 100, 1000)
 _TIE = 1e-5
 # What the server says of a chunk that is not there, or not with a vector.
@@ -28,26 +29,25 @@ def unfindable(
 ) -> list[str]:
     """Those of the chunks that a search by their own vector does not find: also those that are not there at all.
 
-    The server takes each vector from its store and looks for it in its vector index.
+    The server takes each vector from its store and looks for it in its vector index. One that is overlooked is looked
+    for among more neighbours: what is lost is not there, and what is there can take a wider search than readers make.
 
     :param collection: its physical name.
     :param name: of the vectors. A chunk need not have one of another name than the main one.
     :raises weaviate.exceptions.WeaviateBaseError, RemoteUnavailable: the server did not answer.
     """
-    open_, lost = list(chunks), []
+    looked_for, lost = list(chunks), []
+    missed: dict[str, list[float]] = {}
     for limit in _NEIGHBOURS:
-        crowded = []
-        for chunk, near in _neighbours(client, collection, open_, limit, name):
-            distances = list(near.values())
-            if placed(chunk)[1] in near or not (distances or name == VECTOR_NAME):
-                continue
-            if not distances or distances[-1] - distances[0] > _TIE:
+        missed = {}
+        for chunk, near in _neighbours(client, collection, looked_for, limit, name):
+            if near and placed(chunk)[1] not in near:
+                missed[chunk] = list(near.values())
+            elif not near and name == VECTOR_NAME:
                 lost.append(chunk)
-            else:
-                crowded.append(chunk)
-        open_ = crowded
-    # What is open still has as many equal vectors around it that crowd each other out: there is no telling, and
-    # nothing to gain.
+        looked_for = list(missed)
+    # Those with as many equal vectors around them are left out: there is no telling, and nothing to gain.
+    lost += [chunk for chunk, distances in missed.items() if distances[-1] - distances[0] > _TIE]
     return [chunk for chunk in chunks if chunk in set(lost)] if lost else []
 
 

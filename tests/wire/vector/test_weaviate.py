@@ -16,6 +16,7 @@ from airflow_provider_mlops.vector.embedding import RowMaker
 from airflow_provider_mlops.vector.errors import IndexNameTaken
 from airflow_provider_mlops.vector.indexing import RunOptions, run
 from airflow_provider_mlops.vector.search import search
+from airflow_provider_mlops.vector.settings import HNSW, WeaviateSettings
 from airflow_provider_mlops.vector.stores import open_store as open_any
 from airflow_provider_mlops.vector.stores import weaviate_batch, weaviate_public, weaviate_scan
 from airflow_provider_mlops.vector.stores.base import Store
@@ -77,6 +78,22 @@ def test_scan_of_many_pages_gives_every_chunk_once(reach: Reach, monkeypatch: py
         assert sorted(found) == sorted((chunk, row(n).doc, row(n).digest) for n, chunk in enumerate(ids))
         build.delete(ids)
         assert list(build.scan()) == []
+
+
+def test_chunk_that_a_narrow_search_overlooks_is_not_taken_for_lost(reach: Reach) -> None:
+    poor = WeaviateSettings(vector_index=HNSW(ef_construction=8, max_connections=8))
+    vectors = np.random.default_rng(0).normal(size=(3000, 256)).astype(np.float32)
+    rows = [row(n)._replace(vector=vector) for n, vector in enumerate(vectors)]
+    with opened(reach) as store:
+        build = store.begin(V1, replace(LAYOUT, dimension=256, weaviate=poor), None)
+        build.upsert(rows)
+        hits = build.search(vectors[:500], 5)
+        overlooked = [
+            one.id for one, found in zip(rows, hits, strict=False) if one.id not in {hit.id for hit in found}
+        ]
+        assert overlooked
+        absent = row(3000).id
+        assert build.unfindable([*overlooked, absent]) == [absent]
 
 
 def test_every_refused_object_is_reported_with_the_servers_words(reach: Reach) -> None:
