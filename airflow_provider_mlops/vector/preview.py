@@ -76,7 +76,7 @@ def preview(
     :raises InvalidArgument, GoldenQueriesInvalid: the gate or its queries do not fit the index.
     """
     if options.gate:
-        Judge(index, *options.gate)
+        Judge(index, *options.gate)  # refuses what the run would refuse; nothing is asked here
     index.layout()
     with Ledger() as ledger:
         found = survey(index, source, ledger, on_bad)
