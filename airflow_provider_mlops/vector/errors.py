@@ -121,9 +121,12 @@ class IndexReadOnly(TemporaryError):
 
 
 class ChunksUnfindable(TemporaryError):
-    """Written chunks are not found by their own vector, even after they were written anew."""
+    """Written chunks are not found by their own vector, even after they and their neighbours were written anew."""
 
-    remedy = "Look at the server's log for index corruption; run again with mode='rebuild'."
+    remedy = (
+        "Look at the server's log for index corruption, and run again with mode='rebuild'; "
+        "a graph with few links loses chunks by itself: raise the HNSW settings max_connections and ef_construction."
+    )
 
 
 class IndexDamaged(PermanentError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from airflow_provider_mlops.vector.stores import open_store as open_any
 from airflow_provider_mlops.vector.stores import weaviate_batch, weaviate_public, weaviate_scan
 from airflow_provider_mlops.vector.stores.base import Store
 from airflow_provider_mlops.vector.stores.weaviate_client import _credentials, connect
+from airflow_provider_mlops.vector.verify import heal
 from tests.servers.ports import free_ports
 from tests.servers.weaviate import Weaviate
 from tests.unit.vector.store_contract import LAYOUT, V1, OpenStore, StoreContract, row
@@ -94,6 +97,26 @@ def test_chunk_that_a_narrow_search_overlooks_is_not_taken_for_lost(reach: Reach
         assert overlooked
         absent = row(3000).id
         assert build.unfindable([*overlooked, absent]) == [absent]
+
+
+def test_chunks_that_the_graph_lost_among_texts_alike_are_brought_back(reach: Reach) -> None:
+    letters = random.Random(1)
+    names = ["".join(letters.choices(ascii_lowercase, k=letters.randint(8, 16))) for _ in range(1000)]
+    texts = [
+        f"This package contains the source for the Rust {name} crate, for use with cargo." for name in names
+    ]
+    rows = [row(n)._replace(vector=vector) for n, vector in enumerate(HashEmbedder(384).embed(texts))]
+    ids = [one.id for one in rows]
+    with opened(reach) as store, store.lease("test") as lease:
+        build = store.begin(V1, replace(LAYOUT, dimension=384), None)
+        build.upsert(rows)
+        build.settle()
+        lost = build.unfindable(ids)
+        assert lost
+        assert heal(build, ids, lease) == len(lost)
+        assert build.unfindable(ids) == []
+        kept = build.rows(ids)
+        assert all(np.allclose(kept[one.id].vector, one.vector, atol=1e-6) for one in rows)
 
 
 def test_every_refused_object_is_reported_with_the_servers_words(reach: Reach) -> None:
