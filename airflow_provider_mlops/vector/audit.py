@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_provider_mlops.vector.batches import batches
@@ -64,7 +65,7 @@ def audit(
             report.unfindable += len(lost)
             if lost and healing and store.shared_writes:
                 lease.writing()
-                report.healed += heal(store.resume(version.name), lost, lease)
+                report.healed += heal(store.resume(version.name), partial(list, lost), lease)
         places.end()
         report.missing += places.missing
         report.doubled = places.doubled

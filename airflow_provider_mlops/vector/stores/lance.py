@@ -48,6 +48,15 @@ from airflow_provider_mlops.vector.stores.lance_rows import (
 from airflow_provider_mlops.vector.stores.lance_rules import LIVE, REJECTED, dropped_tag, is_own_tag
 from airflow_provider_mlops.vector.stores.lance_table import LanceBuild, LanceSnapshot
 
+# What LanceDB's Rust part takes from the environment, unless it is set there already. It would write warnings past
+# Python's logging, straight into the task log; and it would read 2 GB ahead while it merges files, in batches of 8,192 rows.
+_RUST_DEFAULTS = {
+    "LANCEDB_LOG": "error",
+    "RUST_LOG": "error",
+    "LANCE_DEFAULT_IO_BUFFER_SIZE": str(32 * 1024 * 1024),
+    "LANCE_DEFAULT_BATCH_SIZE": "1024",
+}
+
 
 def open_lance(index: str, *, uri: str | None, connection: ConnectionInfo | None) -> LanceStore:
     """Open the database that holds the index.
@@ -70,9 +79,8 @@ def open_lance(index: str, *, uri: str | None, connection: ConnectionInfo | None
             f"Index {index!r}: LanceDB does not know Airflow connections inside a URI",
             next_step="Set uri to a plain location, or conn_id to a connection of type lancedb.",
         )
-    # LanceDB's Rust part writes warnings past Python's logging, straight into the task log.
-    os.environ.setdefault("LANCEDB_LOG", "error")
-    os.environ.setdefault("RUST_LOG", "error")
+    for name, value in _RUST_DEFAULTS.items():
+        os.environ.setdefault(name, value)
     try:
         import lancedb
     except ImportError as error:

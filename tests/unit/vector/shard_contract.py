@@ -132,8 +132,7 @@ class ShardContract:
         inner = indexing.heal
 
         def heal(build: Any, ids: Any, lease: Any) -> int:
-            ids = list(ids)
-            seen.extend(ids)
+            seen.extend(ids())
             return inner(build, ids, lease)
 
         monkeypatch.setattr(indexing, "heal", heal)
