@@ -320,6 +320,20 @@ def test_all_are_looked_up_again_where_healing_one_takes_the_place_of_another() 
     assert store.unfindable(ids) == []
 
 
+def test_a_graph_that_stays_crowded_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    class Restless(Crowded):
+        def unfindable(self, ids: Sequence[str]) -> list[str]:
+            if len(ids) == 20:
+                self.hidden.add("id003")
+                self.fresh.clear()
+            return super().unfindable(ids)
+
+    store = Restless()
+    apply(store)
+    assert heal(store, lambda: [chunk.id for chunk in chunks(20)], Held()) == 4
+    assert "after 4 passes a few chunks may still not be found" in caplog.text
+
+
 def test_healing_that_dies_leaves_every_chunk_in_the_store() -> None:
     class Mortal(Memory):
         lives = 10
