@@ -77,10 +77,11 @@ def test_what_has_been_listed_for_a_minute_is_not_listed_again(many, monkeypatch
             session.watch._client.pipelines = counted
             await adapter.statuses(session, handles)
             assert rows == [30]
-            for _ in range(3):
-                await asyncio.sleep(1.5)
+            # The server tells whole seconds, one round late, and its pipelines may still be starting.
+            while rows[-1]:
+                assert len(rows) < 12, "listed in every round"
+                await asyncio.sleep(1)
                 await adapter.statuses(session, handles)
-            assert rows[-1] == 0
             scenario.release("go")
             for pipeline in pipelines:
                 await asyncio.to_thread(gitlab.wait, pipeline)

@@ -101,7 +101,7 @@ def test_chunk_that_a_narrow_search_overlooks_is_not_taken_for_lost(reach: Reach
 
 def test_chunks_that_the_graph_lost_among_texts_alike_are_brought_back(reach: Reach) -> None:
     letters = random.Random(1)
-    names = ["".join(letters.choices(ascii_lowercase, k=letters.randint(8, 16))) for _ in range(1000)]
+    names = ["".join(letters.choices(ascii_lowercase, k=letters.randint(8, 16))) for _ in range(3000)]
     texts = [
         f"This package contains the source for the Rust {name} crate, for use with cargo." for name in names
     ]
