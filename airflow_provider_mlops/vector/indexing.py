@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from airflow_provider_mlops.errors import InvalidArgument
@@ -259,7 +259,7 @@ class _Run:
         if self.lease.unclean:
             self.lease.writing()  # or else its good end would not count
             if self.store.shared_writes:
-                healed = self._look_up(self.store.resume(version.name), self.ledger.ids, self.found.chunks)
+                healed = self._look_up(self.store.resume(version.name), self.ledger.ids(), self.found.chunks)
         if version != live:
             report = self._judge(self.store.read(version.name), version)
             if self.judge and report and not report.passed:
@@ -306,10 +306,10 @@ class _Run:
         unsure = self.lease.unclean or (held is None and plan.unchanged > 0)
         claimed_only = outbox.smooth and (vouched or not unsure)
         total = plan.writes if claimed_only else self.found.chunks
-        return self._look_up(build, lambda: self.ledger.ids(claimed_only=claimed_only), total)
+        return self._look_up(build, self.ledger.ids(claimed_only=claimed_only), total)
 
-    def _look_up(self, build: Build, ids: Callable[[], Iterable[str]], total: int) -> int:
-        return heal(build, lambda: self._progress("chunks looked up", total).over(ids()), self.lease)
+    def _look_up(self, build: Build, ids: Iterable[str], total: int) -> int:
+        return heal(build, self._progress("chunks looked up", total).over(ids), self.lease)
 
     def _judge(self, snapshot: Snapshot, version: Version) -> GateReport | None:
         if self.judge is None:

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlops.errors import InvalidArgument
@@ -128,7 +127,7 @@ class Loader:
                 # Every batch for itself: the next one, or the next try, has to see what is there.
                 outbox.flush()
                 # Those too that were there: an earlier try may have been killed before it looked.
-                healed += heal(self._build, partial(list, wanted), self._lease)
+                healed += heal(self._build, wanted, self._lease)
                 chunks += len(wanted)
         return Loaded(
             documents=self._documents,

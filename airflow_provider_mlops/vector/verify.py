@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_mlops.vector.batches import batches
@@ -19,12 +19,10 @@ log = logging.getLogger(__name__)
 
 # Ids per look-up, so that memory stays bounded.
 _PART = 2000
-# Of 59,771 real texts the graph had lost 141, 50 after those were written anew alone, and none after these 50 were written
-# anew each after its four nearest. A graph with few links per chunk takes several such rounds.
+# Of 59,771 real texts the graph had lost 138, 5 after those were written anew alone, and none of these after each was
+# written anew after its four nearest. A graph with few links per chunk takes several such rounds.
 _ROUNDS = 8
 _NEIGHBOURS = 4
-# Passes over all chunks: in one run, 143 that were healed took the places of 21 others.
-_PASSES = 4
 
 
 def check_contents(version: str, holding: Holding) -> None:
@@ -41,67 +39,62 @@ def check_contents(version: str, holding: Holding) -> None:
         )
 
 
-def heal(build: Build, chunk_ids: Callable[[], Iterable[str]], lease: Joined) -> int:
+def heal(build: Build, chunk_ids: Iterable[str], lease: Joined) -> int:
     """Look every chunk up by its own vector, and write those anew that are not found.
 
     A server that crashes can keep an object and lose its place in the vector graph; sending it again is then
     skipped as identical. And without any crash, a graph gives up its last link to a chunk whose neighbours have nearer
     ones. Stores where a place cannot be lost are not asked.
 
-    :param chunk_ids: gives the ids, again if asked again: where chunks are so much alike that writing some anew
-        takes places from others, all are looked up once more.
-    :returns: how many were not found, over all passes.
+    :returns: how many were not found.
     :raises WritesUnconfirmed: a chunk is not even stored, or has no vector, or writing it anew was not confirmed.
     :raises ChunksUnfindable: some are still not found afterwards.
     :raises IndexBusy: another run has taken over.
     """
-    healed = 0
+    healed = crowded = 0
     if not build.hides_chunks:
         return healed
     build.settle()
-    for _ in range(_PASSES):
-        crowded = False
-        for part in batches(chunk_ids(), _PART):
-            lease.renew()
-            lost = build.unfindable(part)
-            if lost:
-                crowded |= _find_again(build, lost, lease)
-            healed += len(lost)
-        if not crowded:
-            return healed
-        log.info("Version %s: chunks are much alike: healing some can have hidden others", build.version.name)
-    log.warning(
-        "Version %s: after %d passes a few chunks may still not be found by their own vector; an audit tells how many",
-        build.version.name,
-        _PASSES,
-    )
+    for part in batches(chunk_ids, _PART):
+        lease.renew()
+        if lost := build.unfindable(part):
+            crowded += _find_again(build, lost, lease)
+        healed += len(lost)
+    if crowded:
+        # A pass over all of them would find some and hide others: in a graph that is full, each new place costs one.
+        log.warning(
+            "Version %s: %d chunks were found again only after their neighbours were written anew: the graph has too few "
+            "links for texts so much alike, and a few others may have lost their place to them. An audit tells how "
+            "many; with HNSW(max_connections=64) there are a tenth",
+            build.version.name,
+            crowded,
+        )
     return healed
 
 
-def _find_again(build: Build, lost: Sequence[str], lease: Joined) -> bool:
+def _find_again(build: Build, lost: Sequence[str], lease: Joined) -> int:
     """Write lost chunks anew until all of them are found: first they alone, then each after its neighbours.
 
-    :returns: whether neighbours had to be written anew.
+    :returns: how many, neighbours included, had to be written after others.
     """
     rows = _stored(build, lost)
     _write_anew(build, rows)
-    touched = list(rows)
-    for number in range(_ROUNDS):
+    touched, crowded = set(rows), set[str]()
+    for _ in range(_ROUNDS):
         build.settle()
         # A neighbour's place is new as well: none of them is left behind.
-        lost = build.unfindable(touched)
+        lost = build.unfindable(sorted(touched))
         if not lost:
-            return number > 0
+            return len(crowded)
+        crowded.update(lost)
         rows = _stored(build, lost)
         _refuse_bare(build, rows)
-        near: set[str] = set()
         for chunk, row in rows.items():
             lease.renew()
             around = _neighbours(build, row)
             _write_anew(build, around)
             _write_anew(build, {chunk: row})
-            near.update(around)
-        touched = sorted(near.union(rows))
+            touched.update(around)
     raise ChunksUnfindable(
         f"Version {build.version.name}: {len(lost)} chunks are stored but not found by their own vector, "
         f"and writing them anew with their neighbours did not help in {_ROUNDS} rounds"

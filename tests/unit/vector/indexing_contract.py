@@ -370,7 +370,7 @@ class IndexingContract(IndexRuns):
         with self.opened() as store, store.lease("next") as lease:
             assert not lease.unclean
         looked_up: list[str] = []
-        monkeypatch.setattr(indexing, "heal", lambda build, ids, lease: looked_up.extend(ids()) or 0)
+        monkeypatch.setattr(indexing, "heal", lambda build, ids, lease: looked_up.extend(ids) or 0)
         outcome = self.run(changed, gate=PASSES)
         assert self.maker.embedded == 60 - 32
         assert (outcome.version.name.split("_")[0], len(looked_up)) == ("v2", 60)

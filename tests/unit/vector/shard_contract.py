@@ -132,7 +132,8 @@ class ShardContract:
         inner = indexing.heal
 
         def heal(build: Any, ids: Any, lease: Any) -> int:
-            seen.extend(ids())
+            ids = list(ids)
+            seen.extend(ids)
             return inner(build, ids, lease)
 
         monkeypatch.setattr(indexing, "heal", heal)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +190,6 @@ def test_killed_server_hides_no_chunk_for_good() -> None:
                 # What earlier runs wrote may be lost without a run that could notice: that takes an audit.
                 assert [row.doc for row in rows.values() if (row.doc, row.text) not in before] == []
                 with store.lease("audit") as lease:
-                    heal(build, partial(list, chunks), lease)
+                    heal(build, chunks, lease)
                 assert build.unfindable(chunks) == []
             assert live((index, connection)) == expected(generation)
