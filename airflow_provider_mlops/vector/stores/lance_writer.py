@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from queue import Empty, Full, Queue
 from threading import Thread
 from typing import Any
 
 from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.stores.base import Row
-from airflow_provider_mlops.vector.stores.lance_rows import arrow_batch
+from airflow_provider_mlops.vector.stores.lance_rows import arrow_batch, is_vector
 
 # Rows per Arrow batch, and how many of these wait for LanceDB at the most.
 _ROWS_PER_BATCH = 1000
 _WAITING = 3
-# LanceDB takes a missing vector for a bad one. None is bad here, and the main ones cannot be null.
-_BAD_VECTORS = "null"
 # Seconds between two looks whether the writing thread is still there.
 _LOOK = 0.5
 # Vectors and texts (bytes) that one commit of changed rows takes: they are held in memory until then.
@@ -32,6 +31,9 @@ class LanceWriter:
     def __init__(self, table: Any) -> None:
         self._table = table
         self._schema = table.schema
+        # LanceDB takes a missing vector for a bad one, which only those of a second name can be. Half as slow again.
+        sparse = sum(map(is_vector, self._schema)) > 1
+        self._on_bad_vectors = "null" if sparse else "error"
         self._appending: _Append | None = None
         self._changed: dict[str, Row] = {}
         self._changed_bytes = 0
@@ -39,7 +41,9 @@ class LanceWriter:
     def append(self, rows: Sequence[Row]) -> None:
         """Take rows that the table lacks."""
         if self._appending is None:
-            self._appending = _Append(self._table, self._schema)
+            self._appending = _Append(
+                partial(self._table.add, on_bad_vectors=self._on_bad_vectors), self._schema
+            )
         for part in batches(rows, _ROWS_PER_BATCH):
             # Made here and not where LanceDB reads, so that both work at a time.
             self._appending.put(arrow_batch(part, self._schema))
@@ -70,7 +74,7 @@ class LanceWriter:
         if rows:
             merge = self._table.merge_insert("id").when_matched_update_all()
             merge.when_not_matched_insert_all().execute(
-                arrow_batch(rows, self._schema), on_bad_vectors=_BAD_VECTORS
+                arrow_batch(rows, self._schema), on_bad_vectors=self._on_bad_vectors
             )
 
 
@@ -81,18 +85,18 @@ class _Abandoned(Exception):
 class _Append:
     """One commit that is being streamed, in a thread that waits for LanceDB."""
 
-    def __init__(self, table: Any, schema: Any) -> None:
+    def __init__(self, add: Callable[[Any], Any], schema: Any) -> None:
         self._batches: Queue[Any] = Queue(_WAITING)
         self._failure: BaseException | None = None
         self._abandoned = False
-        self._thread = Thread(target=self._run, args=(table, schema), name="lance-append", daemon=True)
+        self._thread = Thread(target=self._run, args=(add, schema), name="lance-append", daemon=True)
         self._thread.start()
 
-    def _run(self, table: Any, schema: Any) -> None:
+    def _run(self, add: Callable[[Any], Any], schema: Any) -> None:
         import pyarrow as pa
 
         try:
-            table.add(pa.RecordBatchReader.from_batches(schema, self._stream()), on_bad_vectors=_BAD_VECTORS)
+            add(pa.RecordBatchReader.from_batches(schema, self._stream()))
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits for the commit
             self._failure = error
 
