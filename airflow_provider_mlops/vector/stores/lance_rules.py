@@ -57,3 +57,14 @@ def cleanup_age(tagged: Iterable[int], times: Mapping[int, float], now: float) -
     """
     oldest = min((times[commit] for commit in tagged if commit in times), default=now)
     return max(GRACE, now - oldest + 1)
+
+
+def is_tidy(small_files: int, indexes: int, oldest: float, cleanup: float) -> bool:
+    """Whether a table can stay as it is: as after a first build, whose files need not be read and written once more.
+
+    :param small_files: files that LanceDB calls small. The last one of a build is one of them.
+    :param indexes: indexes that there are; they have to learn of what is new.
+    :param oldest: age of the oldest commit, in seconds.
+    :param cleanup: how old a commit must be to be cleaned up, in seconds.
+    """
+    return small_files <= 1 and not indexes and oldest <= cleanup

@@ -11,6 +11,7 @@ from airflow_provider_mlops.vector.stores.lance_rules import (
     MIN_RECALL,
     cleanup_age,
     expired_tags,
+    is_tidy,
     needs_vector_index,
 )
 
@@ -56,7 +57,10 @@ def _tidy(table: Any) -> None:
         table.tags.delete(tag)
     tagged = [tag["version"] for tag in table.tags.list().values()]
     times = {version["version"]: version["timestamp"].timestamp() for version in table.list_versions()}
-    table.optimize(cleanup_older_than=timedelta(seconds=cleanup_age(tagged, times, now)))
+    age = cleanup_age(tagged, times, now)
+    small = table.stats()["fragment_stats"]["num_small_fragments"]
+    if not is_tidy(small, len(table.list_indices()), now - min(times.values()), age):
+        table.optimize(cleanup_older_than=timedelta(seconds=age))
 
 
 def _index_vectors(table: Any, metric: Metric) -> None:

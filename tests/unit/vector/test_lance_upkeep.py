@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from airflow_provider_mlops.vector.stores.lance_rules import (
     cleanup_age,
     dropped_tag,
     expired_tags,
+    is_tidy,
     needs_vector_index,
 )
 from tests.unit.vector.store_contract import LAYOUT, V1, V2, V3, row
@@ -48,6 +50,16 @@ def test_dropped_versions_keep_a_tag_for_the_grace_time() -> None:
     tags = [dropped_tag(V1, 1000.0), dropped_tag(V2, 5000.0), V3, "live"]
     assert expired_tags(tags, 1000.0 + GRACE) == []
     assert expired_tags(tags, 1001.0 + GRACE) == tags[:1]
+
+
+@pytest.mark.parametrize(
+    ("small_files", "indexes", "oldest", "tidy"),
+    [(1, 0, 60.0, True), (2, 0, 60.0, False), (0, 1, 60.0, False), (0, 0, GRACE + 1, False)],
+)
+def test_files_are_written_once_more_only_where_that_helps(
+    small_files: int, indexes: int, oldest: float, tidy: bool
+) -> None:
+    assert is_tidy(small_files, indexes, oldest, GRACE) is tidy
 
 
 @pytest.fixture
@@ -111,10 +123,17 @@ def test_old_version_that_is_kept_does_not_stop_the_upkeep(store: Store) -> None
     assert [store.read(name).count() for name in (V1, V2)] == [1, 2]
 
 
-def test_small_writes_are_merged_into_few_files(store: Store, tmp_path: Path) -> None:
-    written = store.begin(V1, LAYOUT, None)
-    for number in range(40):
+def test_small_files_are_merged_and_a_single_one_stays(store: Store, tmp_path: Path) -> None:
+    written = store.begin(V1, replace(LAYOUT, full_text=False), None)
+    written.upsert([row(0)], lacking=True)
+    written.flush()
+    before = commits(tmp_path)
+    written.settle()
+    assert commits(tmp_path) == before
+    for number in range(1, 40):
         written.upsert([row(number)], lacking=True)
+        if not number % 10:
+            written.flush()
     written.settle()
     written.seal()
     table = lancedb.connect(str(tmp_path)).open_table("Docs")
