@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import httpx
 import pytest
@@ -95,16 +94,17 @@ def test_links_carry_the_filters(start, talk):
     assert httpx.get(page.links["next"]["url"], headers={"PRIVATE-TOKEN": server.token}).json()
 
 
-def test_a_page_of_thousands_of_pipelines_is_cheap(start, talk):
+def test_of_thousands_of_pipelines_only_those_of_the_page_are_rendered(start, talk, monkeypatch):
     server = start(Scenario({"train": []}), knobs=Knobs(runner_paused=True))
     ask = talk(server)
     create = server.api.creator.create
     for _ in range(2_000):
         create(server.project, ref="main", source="api", user=server.user)
+    entities, rendered = server.api.entities, []
+    render = entities.pipeline_row
+    monkeypatch.setattr(entities, "pipeline_row", lambda row: [rendered.append(row.id), render(row)][1])
 
-    begun = time.process_time()
-    for _ in range(10):
-        assert len(ask("GET", f"{P}/pipelines?per_page=100&updated_after=2020-01-01").json()) == 100
+    page = ask("GET", f"{P}/pipelines?per_page=100&updated_after=2020-01-01").json()
 
-    # The client's share is in it too; a list that renders every row takes ten times as long.
-    assert time.process_time() - begun < 2.0
+    assert [row["id"] for row in page] == rendered
+    assert len(rendered) == 100

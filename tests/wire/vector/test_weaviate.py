@@ -113,7 +113,8 @@ def test_chunks_that_the_graph_lost_among_texts_alike_are_brought_back(reach: Re
         build.settle()
         lost = build.unfindable(ids)
         assert lost
-        assert heal(build, ids, lease) >= len(lost)
+        # Not all of the lost are counted: one chunk written anew can give a lost one after it a link.
+        assert heal(build, ids, lease)
         # In a graph so full, each new place can cost another chunk's.
         left = build.unfindable(ids)
         assert len(left) < len(lost) / 2
