@@ -11,7 +11,7 @@ from airflow_provider_mlops.vector.documents import vector_problem
 from airflow_provider_mlops.vector.ids import chunk_ids, placed
 from airflow_provider_mlops.vector.ledger import Ledger
 from airflow_provider_mlops.vector.stores.base import Layout, Lease, Row, Snapshot, Store, Version, renewing
-from airflow_provider_mlops.vector.verify import heal
+from airflow_provider_mlops.vector.verify import heal, mend
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ def audit(
     :param index: name of the index.
     :param layout: what the version should look like; ``None`` if it is of another declaration.
     :param sample: documents whose chunks are looked at one by one, picked at random; ``None`` for all.
-    :param healing: write chunks anew that are not found by their own vector.
+    :param healing: write chunks anew that are passed by in filters, or not found by their own vector.
     :raises ChunksUnfindable: healing did not help.
     :raises IndexBusy: another run has taken over.
     """
@@ -60,11 +60,17 @@ def audit(
             lease.renew()
             _look(index, snapshot, part, layout, report, places)
             ids = [chunk for chunk, _ in part]
-            lost = snapshot.unfindable(ids)
+            unlisted = snapshot.unlisted(ids)
+            # A look-up by vector begins with the id.
+            lost = [chunk for chunk in snapshot.unfindable(ids) if chunk not in set(unlisted)]
+            report.unlisted += len(unlisted)
             report.unfindable += len(lost)
-            if lost and healing and store.shared_writes:
+            if (unlisted or lost) and healing and store.shared_writes:
                 lease.writing()
-                heal(store.resume(version.name), lost, lease)
+                build = store.resume(version.name)
+                mend(build, unlisted, lease)
+                heal(build, [*unlisted, *lost], lease)
+                report.mended += len(unlisted)
                 # Not what healing counts: those that only healing hid were found before.
                 report.healed += len(lost)
         places.end()

@@ -26,6 +26,8 @@ class AuditReport:
     :param doubled: chunks whose place within their document another one has as well.
     :param foreign: id does not follow from document and text: somebody else wrote them.
     :param without_vector: vector missing, of the wrong length, or with NaN, infinity or zeros only.
+    :param unlisted: stored, and passed by in filters: half-written when the store crashed.
+    :param mended: of these, how many were written anew.
     :param unfindable: stored, and not found by their own vector.
     :param healed: of these, how many were written anew and are found now.
     :param layout: differences of columns, tokenization or metric, one line each.
@@ -45,6 +47,8 @@ class AuditReport:
     doubled: int = 0
     foreign: int = 0
     without_vector: int = 0
+    unlisted: int = 0
+    mended: int = 0
     unfindable: int = 0
     healed: int = 0
     layout: list[str] = field(default_factory=list)
@@ -59,6 +63,7 @@ class AuditReport:
             "share their place with another one": self.doubled,
             "were written by somebody else or changed": self.foreign,
             "have no usable vector": self.without_vector,
+            "are half-written, and passed by in filters": self.unlisted - self.mended,
             "are not found by their own vector": self.unfindable - self.healed,
         }
         lines = [f"{count} chunks {what}" for what, count in counts.items() if count]

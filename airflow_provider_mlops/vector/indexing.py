@@ -42,7 +42,7 @@ from airflow_provider_mlops.vector.sync_plan import (
     unfinished,
     written_in_place,
 )
-from airflow_provider_mlops.vector.verify import check_contents, heal
+from airflow_provider_mlops.vector.verify import check_contents, heal, mend
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,8 @@ class RunOptions:
 class Outcome:
     """What a run did; the counts are chunks and compare with the version it started from.
 
+    :param healed: chunks that were written anew, since a crash of the store had left them half-written, or they were not
+        found by their own vector.
     :param seconds: how long it took, from the first look at the source on.
     """
 
@@ -259,7 +261,9 @@ class _Run:
         if self.lease.unclean:
             self.lease.writing()  # or else its good end would not count
             if self.store.shared_writes:
-                healed = self._look_up(self.store.resume(version.name), self.ledger.ids(), self.found.chunks)
+                build = self.store.resume(version.name)
+                healed = mend(build, self.ledger.ids(), self.lease)
+                healed += self._look_up(build, self.ledger.ids(), self.found.chunks)
         if version != live:
             report = self._judge(self.store.read(version.name), version)
             if self.judge and report and not report.passed:
@@ -287,6 +291,14 @@ class _Run:
             plan.deleted,
             plan.unchanged,
         )
+        # What this run has written is looked at always; the rest where it or an earlier run met a crash, unless that
+        # "earlier run" is shards that say that they met none. What an unfinished version holds was perhaps never
+        # looked at, even if another run has ended well since.
+        given = self.options.preloaded
+        vouched = given is not None and given.vouched(self.lease.continues)
+        unsure = not vouched and (self.lease.unclean or (held is None and plan.unchanged > 0))
+        # First, since what is half-written cannot be deleted.
+        healed = mend(build, (chunk for chunk, _, _ in build.scan()), self.lease) if unsure else 0
         self.ledger.schedule(before)
         planned = planned_chunks(self.index, self.source, self.ledger)
         chunks = self._progress("chunks written", plan.writes).over(planned)
@@ -298,15 +310,11 @@ class _Run:
         after.close()
         self.lease.renew()
         build.settle()
-        # What this run has written is looked up always; the rest where it or an earlier run met a crash, unless that
-        # "earlier run" is shards that say that they met none. What an unfinished version holds was perhaps never
-        # looked up, even if another run has ended well since.
-        given = self.options.preloaded
-        vouched = given is not None and given.vouched(self.lease.continues)
-        unsure = self.lease.unclean or (held is None and plan.unchanged > 0)
-        claimed_only = outbox.smooth and (vouched or not unsure)
+        if not outbox.smooth:
+            healed += mend(build, self.ledger.ids(), self.lease)
+        claimed_only = outbox.smooth and not unsure
         total = plan.writes if claimed_only else self.found.chunks
-        return self._look_up(build, self.ledger.ids(claimed_only=claimed_only), total)
+        return healed + self._look_up(build, self.ledger.ids(claimed_only=claimed_only), total)
 
     def _look_up(self, build: Build, ids: Iterable[str], total: int) -> int:
         return heal(build, self._progress("chunks looked up", total).over(ids), self.lease)

@@ -70,7 +70,7 @@ _CARE_FIELDS: Mapping[str, str] = {
     "error": "error",
 }
 # Figures of an audit that are damage where they are not 0.
-_DAMAGE = ("repeated", "missing", "doubled", "foreign", "without_vector", "unfindable")
+_DAMAGE = ("repeated", "missing", "doubled", "foreign", "without_vector", "unlisted", "unfindable")
 
 
 def file_place(uri: str) -> Place:

@@ -25,7 +25,7 @@ from airflow_provider_mlops.vector.sources import SourceRecord
 from airflow_provider_mlops.vector.spec import VectorIndex
 from airflow_provider_mlops.vector.stores import open_store
 from airflow_provider_mlops.vector.stores.base import Store
-from airflow_provider_mlops.vector.verify import heal
+from airflow_provider_mlops.vector.verify import heal, mend
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +42,7 @@ class Loaded:
     :param written: of these, how many were not there before.
     :param embedded: texts that were embedded.
     :param cached: chunks whose vector was at hand.
-    :param healed: chunks that were written, but not found by their own vector, and are now.
+    :param healed: chunks that were written, but not found, and are now: see :class:`Outcome`.
     :param bad: unusable records; the run that finishes judges them.
     :param smooth: every write was confirmed at once.
     :param tokens: that a paid embedder was sent; ``None`` where there is no such thing.
@@ -127,6 +127,7 @@ class Loader:
                 # Every batch for itself: the next one, or the next try, has to see what is there.
                 outbox.flush()
                 # Those too that were there: an earlier try may have been killed before it looked.
+                healed += mend(self._build, wanted, self._lease, own=wanted)
                 healed += heal(self._build, wanted, self._lease)
                 chunks += len(wanted)
         return Loaded(

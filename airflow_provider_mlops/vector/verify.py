@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_mlops.vector.batches import batches
@@ -37,6 +37,41 @@ def check_contents(version: str, holding: Holding) -> None:
             f"Version {version}: after the run {difference.added} chunks are missing, "
             f"{difference.updated} stale and {difference.deleted} left over"
         )
+
+
+def mend(build: Build, chunk_ids: Iterable[str], lease: Joined, *, own: Container[str] | None = None) -> int:
+    """Write anew what a crash of the store has left half-written: there, and yet passed by in filters.
+
+    Sent again it would be skipped as identical, and a deletion by id would pass it by. A chunk beside it can be found
+    by its id, and not by its words: so all are written anew that were written at the same time. Stores that cannot
+    leave anything half-written are not asked.
+
+    :param own: only these are written, as others belong to somebody who writes at the same time; ``None`` for all.
+    :returns: how many were written anew.
+    :raises WritesUnconfirmed: a chunk is not even stored, or writing it anew was not confirmed.
+    :raises IndexBusy: another run has taken over.
+    """
+    if not build.hides_chunks:
+        return 0
+    unlisted = []
+    for part in batches(chunk_ids, _PART):
+        lease.renew()
+        unlisted += build.unlisted(part)
+    _stored(build, unlisted)
+    beside = list(build.written_with(unlisted))
+    torn = [chunk for chunk in beside if own is None or chunk in own]
+    for part in batches(torn, _PART):
+        lease.renew()
+        _write_anew(build, _stored(build, part))
+    if torn:
+        log.warning(
+            "Version %s: a crash of the store had left %d chunks half-written; "
+            "%d, with all that were written beside them, were written anew",
+            build.version.name,
+            len(unlisted),
+            len(torn),
+        )
+    return len(torn)
 
 
 def heal(build: Build, chunk_ids: Iterable[str], lease: Joined) -> int:

@@ -8,7 +8,7 @@ Weaviate as collections behind an alias; both pass the same contract tests.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -216,6 +216,9 @@ class Snapshot(Protocol):
     def unfindable(self, ids: Sequence[str]) -> list[str]:
         """Those of the ids that are not found by their own vector, or by one of their further ones."""
 
+    def unlisted(self, ids: Sequence[str]) -> list[str]:
+        """Those of the ids that are stored, or not, and that filters pass by: chunks half-written before a crash."""
+
     def layout_problems(self, layout: Layout | None) -> list[str]:
         """What is wrong with columns, tokenization or metric, one line each.
 
@@ -245,6 +248,9 @@ class Build(Snapshot, Protocol):
 
     def abandon(self) -> None:
         """Let go of what is not confirmed: the process is about to end."""
+
+    def written_with(self, ids: Collection[str]) -> Iterator[str]:
+        """All chunks that were last written in the moments in which these were; without any, none."""
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete by id; ids that are not there are no error. Returns when all are gone."""

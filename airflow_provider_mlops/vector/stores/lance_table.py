@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlops.errors import InvalidArgument
@@ -145,6 +145,10 @@ class LanceSnapshot:
 
     def unfindable(self, ids: Sequence[str]) -> list[str]:
         """Chunks that cannot be read back: without an approximate index, what is stored is found."""
+        return self.unlisted(ids)
+
+    def unlisted(self, ids: Sequence[str]) -> list[str]:
+        """Chunks that cannot be read back: reading is by filter."""
         stored = self.rows(ids)
         return [chunk for chunk in ids if chunk not in stored]
 
@@ -184,6 +188,10 @@ class LanceBuild(LanceSnapshot):
     def abandon(self) -> None:
         """Commit no more."""
         self._writer.abandon()
+
+    def written_with(self, ids: Collection[str]) -> Iterator[str]:
+        """Nothing is ever half-written: a commit is there, or not."""
+        return iter(())
 
     def delete(self, ids: Sequence[str]) -> None:
         """One atomic commit per thousand ids."""

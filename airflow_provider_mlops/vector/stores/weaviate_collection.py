@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from datetime import timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from airflow_provider_mlops.vector.batches import batches
 from airflow_provider_mlops.vector.errors import (
@@ -31,6 +35,7 @@ from airflow_provider_mlops.vector.stores.weaviate_queue import wait_until_index
 from airflow_provider_mlops.vector.stores.weaviate_registry import Registry
 from airflow_provider_mlops.vector.stores.weaviate_scan import scan
 from airflow_provider_mlops.vector.stores.weaviate_tenants import Tenants
+from airflow_provider_mlops.vector.stores.weaviate_trail import Trail
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +48,10 @@ _FIXED = ("doc", "ordinal", "digest", "text")
 _IDS_PER_DELETE = 1000
 _IDS_PER_FETCH = 250
 _DIGESTS_PER_FETCH = 1000
+# Seconds between tries of the small write that ends a large one.
+_PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
+# Requests that are under way at once began at most so far apart.
+_SAME_MOMENTS = timedelta(seconds=10)
 
 
 class WeaviateSnapshot:
@@ -75,8 +84,13 @@ class WeaviateSnapshot:
         with self._translated():
             for tenant, part, plain in self._tenants.grouped(ids):
                 for some in batches(plain, _IDS_PER_FETCH):
-                    answer = part.query.fetch_objects_by_ids(some, limit=len(some), include_vector=True)
-                    found.update((row.id, row) for row in (_row(tenant, item) for item in answer.objects))
+                    listed = part.query.fetch_objects_by_ids(
+                        some, limit=len(some), include_vector=True
+                    ).objects
+                    passed_by = set(some) - {str(item.uuid) for item in listed}
+                    stored = (_stored(part, chunk, include_vector=True) for chunk in sorted(passed_by))
+                    rows = (_row(tenant, item) for item in chain(listed, filter(None, stored)))
+                    found.update((row.id, row) for row in rows)
         return found
 
     def digests(self, ids: Sequence[str]) -> dict[str, str]:
@@ -164,6 +178,11 @@ class WeaviateSnapshot:
             }
         return [chunk for chunk in ids if chunk in lost]
 
+    def unlisted(self, ids: Sequence[str]) -> list[str]:
+        """Chunks that the inverted index does not know by their id, whatever the store says."""
+        listed = self.digests(ids)
+        return [chunk for chunk in ids if chunk not in listed]
+
     def layout_problems(self, layout: Layout | None) -> list[str]:
         """Compare the collection's settings with those that the layout would get."""
         with self._translated():
@@ -173,30 +192,67 @@ class WeaviateSnapshot:
 class WeaviateBuild(WeaviateSnapshot):
     """One collection, for writing. See :class:`~airflow_provider_mlops.vector.stores.base.Build`."""
 
-    # A server that crashes keeps its objects, but not all of its graph.
+    # A server that crashes keeps its objects, but not all of their places in its graph and its inverted index.
     hides_chunks = True
 
     def __init__(self, client: WeaviateClient, registry: Registry, version: Version) -> None:
         super().__init__(client, version.physical)
         self._registry = registry
+        self._trail = Trail()
         self.version = version
 
     def upsert(self, rows: Sequence[Row], *, lacking: bool = False) -> Written:
         """Several small requests at a time; to the server all writes are upserts."""
         with self._translated():
             self._tenants.ensure(row.id for row in rows)
+            self._trail.note(rows)
             return weaviate_batch.upsert(self._client, self._physical, rows)
 
     def flush(self) -> None:
-        """Nothing waits: the server has answered."""
+        """The server has answered for all; a few rows sent once more make it write the log of its graph as well."""
+        with self._translated():
+            pending = self._trail.take(self._tenants.shards)
+        for pause in _PAUSES if pending else ():
+            with self._translated():
+                written = weaviate_batch.upsert(self._client, self._physical, pending)
+            uncertain = set(written.uncertain)
+            pending = [row for row in pending if row.id in uncertain]
+            if not pending:
+                return
+            time.sleep(pause)
+        if pending:
+            raise WritesUnconfirmed(
+                f"Collection {self._physical!r}: what was written last may not survive a crash of the server, "
+                f"which does not confirm a small write after it: {written.trouble}"
+            )
 
     def abandon(self) -> None:
-        """Nothing waits."""
+        """Nothing waits that could be sent."""
+        self._trail.clear()
+
+    def written_with(self, ids: Collection[str]) -> Iterator[str]:
+        """By the server's clock, which gives all objects of a request the same time."""
+        from weaviate.classes.query import MetadataQuery
+
+        wanted = MetadataQuery(last_update_time=True)
+        with self._translated():
+            moments = {
+                item.metadata.last_update_time
+                for _, part, plain in self._tenants.grouped(ids)
+                for item in (_stored(part, chunk, return_metadata=wanted) for chunk in plain)
+                if item
+            }
+            for tenant, part in self._tenants.parts() if moments else ():
+                for item in part.iterator(return_metadata=wanted, return_properties=[]):
+                    written = item.metadata.last_update_time
+                    if any(abs(written - moment) <= _SAME_MOMENTS for moment in moments):
+                        yield address(tenant, str(item.uuid))
 
     def delete(self, ids: Sequence[str]) -> None:
         """In parts, each repeated until the server finds nothing more."""
         from weaviate.classes.query import Filter
 
+        self._trail.forget(set(ids))
         with self._translated():
             for _, part, plain in self._tenants.grouped(ids):
                 for some in batches(plain, _IDS_PER_DELETE):
@@ -231,6 +287,13 @@ class WeaviateBuild(WeaviateSnapshot):
     def reject(self) -> None:
         """Note that the gate said no."""
         self._registry.put(self.version.name, {"state": "rejected"})
+
+
+def _stored(part: Any, chunk: str, **wanted: Any) -> Any | None:
+    """What is stored under an id, read past the inverted index: it is what comes next after the id before it."""
+    before = str(UUID(int=UUID(chunk).int - 1))
+    answer = part.query.fetch_objects(after=before, limit=1, **wanted)
+    return next((item for item in answer.objects if str(item.uuid) == chunk), None)
 
 
 def _row(tenant: str | None, item: Any) -> Row:

@@ -30,6 +30,12 @@ class Tenants:
             self._config = self._collection.config.get()
         return self._config
 
+    @property
+    def shards(self) -> int:
+        """How many shards objects without tenants are spread over."""
+        sharding = self.config.sharding_config
+        return int(sharding.actual_count) if sharding else 1
+
     def _known(self) -> set[str]:
         if self._names is None:
             self._names = set(self._collection.tenants.get())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,7 +25,7 @@ from airflow_provider_mlops.vector.ledger import Ledger
 from airflow_provider_mlops.vector.outbox import SECONDS_PER_COMMIT, TRIES, Outbox
 from airflow_provider_mlops.vector.stores.base import Hit, Row, Version, Written, release_after
 from airflow_provider_mlops.vector.sync import write
-from airflow_provider_mlops.vector.verify import check_contents, heal
+from airflow_provider_mlops.vector.verify import check_contents, heal, mend
 
 Answer = Callable[[Sequence[Row]], Written]
 
@@ -34,6 +34,8 @@ class Memory:
     """A store in memory that keeps rows even when it says it did not, as real ones do.
 
     ``hidden`` ids are stored, but not found by their vector until that changes, or they are deleted and written again.
+    ``torn`` ones are not found in any way until their vector changes, and cannot be deleted; ``moments`` tells what was
+    written together.
     """
 
     version = Version("v1_aaaaaaaa", "Docs", "building")
@@ -42,6 +44,8 @@ class Memory:
     def __init__(self, *answers: Answer) -> None:
         self.stored: dict[str, Row] = {}
         self.hidden: set[str] = set()
+        self.torn: set[str] = set()
+        self.moments: list[set[str]] = []
         self.calls: list[int] = []
         self.flushes = 0
         self.log: list[str] = []
@@ -51,7 +55,9 @@ class Memory:
         assert not (lacking and self.stored.keys() & {row.id for row in rows})
         self.calls.append(len(rows))
         self.log.append("upsert")
-        self.hidden -= {row.id for row in rows if not np.array_equal(row.vector, self._vector(row.id))}
+        changed = {row.id for row in rows if not np.array_equal(row.vector, self._vector(row.id))}
+        self.hidden -= changed
+        self.torn -= changed
         self.stored.update((row.id, row) for row in rows)
         return self._answers.pop(0)(rows) if self._answers else Written()
 
@@ -66,7 +72,7 @@ class Memory:
 
     def delete(self, ids: Sequence[str]) -> None:
         self.log.append("delete")
-        for chunk in ids:
+        for chunk in set(ids) - self.torn:
             self.stored.pop(chunk, None)
             self.hidden.discard(chunk)
 
@@ -78,6 +84,12 @@ class Memory:
 
     def unfindable(self, ids: Sequence[str]) -> list[str]:
         return [chunk for chunk in ids if chunk not in self.stored or chunk in self.hidden]
+
+    def unlisted(self, ids: Sequence[str]) -> list[str]:
+        return [chunk for chunk in ids if chunk not in self.stored or chunk in self.torn]
+
+    def written_with(self, ids: Collection[str]) -> Iterator[str]:
+        return iter(sorted({chunk for moment in self.moments if moment & {*ids} for chunk in moment}))
 
     def count(self) -> int:
         return len(self.stored)
@@ -347,6 +359,32 @@ def test_chunks_that_stay_hidden_or_are_not_stored_are_errors() -> None:
         heal(store, ["id003"], Held())
     with pytest.raises(WritesUnconfirmed, match="1 chunks are not stored"):
         heal(Memory(), ["id003"], Held())
+
+
+def test_what_a_crash_left_half_written_is_written_anew_with_what_was_written_beside_it() -> None:
+    store = Memory()
+    apply(store)
+    before, store.log[:] = dict(store.stored), []
+    store.torn, store.moments = {"id003"}, [{"id002", "id003"}, {"id004", "id005"}]
+    ids = [chunk.id for chunk in chunks(20)]
+    assert mend(store, ids, Held()) == 2
+    assert (store.torn, store.calls[-2:]) == (set(), [2, 2])
+    assert all(np.array_equal(store.stored[chunk].vector, row.vector) for chunk, row in before.items())
+    assert mend(store, ids, Held()) == 0
+    assert store.log.count("upsert") == 2
+
+
+def test_half_written_chunks_of_others_are_left_to_them() -> None:
+    store = Memory()
+    apply(store)
+    store.torn, store.moments = {"id002", "id003"}, [{"id002", "id003"}]
+    assert mend(store, ["id003"], Held(), own={"id003"}) == 1
+    assert store.torn == {"id002"}
+
+
+def test_chunks_that_are_not_stored_cannot_be_mended() -> None:
+    with pytest.raises(WritesUnconfirmed, match="1 chunks are not stored"):
+        mend(Memory(), ["id003"], Held())
 
 
 def test_contents_are_compared_chunk_by_chunk() -> None:
