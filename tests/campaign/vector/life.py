@@ -130,6 +130,8 @@ class Life:
         self._between(end, states, shared)
         if end.kind == "done" and step.way != "held back" and not (self._crashed and self.server):
             self._shown = target
+        # The version of another declaration may be live by now; then the next run is a sync into it.
+        shared = shared or (self.backend == "weaviate" and step.way == "redeclared")
         if step.meanwhile:
             target = self._change(target, step.meanwhile)
             states.append(target)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_mlops.vector import VectorIndex, upkeep
+from airflow_provider_mlops.vector.filters import Condition
 from airflow_provider_mlops.vector.ids import chunk_ids
 from airflow_provider_mlops.vector.stores.base import Row, Store
 from tests.campaign.vector.corpus import State, Stored, common_chunks, common_documents
@@ -95,6 +96,21 @@ def unfindable(store: Store, index: VectorIndex) -> list[str]:
     return lost
 
 
+def passed_by(store: Store) -> list[str]:
+    """Chunks of the live version that a search for their words within their document does not show."""
+    live = store.live()
+    if live is None:
+        return []
+    snapshot = store.read(live.name)
+    rows = snapshot.rows([chunk for chunk, _, _ in snapshot.scan()])
+    lost = []
+    for row in rows.values():
+        (hits,) = snapshot.search_words([row.text], 50, where=[Condition("doc", "text", "=", row.doc)])
+        if row.id not in [hit.id for hit in hits]:
+            lost.append(f"{row.doc}#{row.ordinal}")
+    return lost
+
+
 def wrong_at_the_end(store: Store, index: VectorIndex, state: State) -> list[str]:
     """Everything that must hold after a run that succeeded, and does not."""
     chunks, problems = seen(store)
@@ -114,6 +130,8 @@ def wrong_at_the_end(store: Store, index: VectorIndex, state: State) -> list[str
     problems += [f"layout: {line}" for line in snapshot.layout_problems(index.layout())]
     if lost := unfindable(store, index):
         problems.append(f"{len(lost)} chunks are not found by their own vector, for example {lost[0]}")
+    if store.shared_writes and (lost := passed_by(store)):
+        problems.append(f"{len(lost)} chunks are not found by their own words, for example {lost[0]}")
     problems += _leaks(store, index)
     # Takes the lease as somebody else, so it must be free.
     report = upkeep.look_over(index, store, "check", version=None, sample=None, on_damage="report").audit
