@@ -135,7 +135,7 @@ class IndexDamaged(PermanentError):
     Fields: ``report`` (the figures of the audit).
     """
 
-    remedy = "Run VectorIndexOperator with mode='rebuild', or roll back; on_damage='heal' repairs chunks that are only not found."
+    remedy = "Run VectorIndexOperator with mode='rebuild', or roll back; on_damage='heal' repairs chunks that are only half-written, or not found."
 
 
 class LayoutChanged(PermanentError):

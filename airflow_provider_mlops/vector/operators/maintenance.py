@@ -43,7 +43,7 @@ class VectorIndexMaintenanceOperator(CareLineage, MlopsOperator):
         ``audit`` takes the live version, and ``rollback`` the newest finished one that is older than it.
     :param sample: ``audit`` and ``rollback``: how many documents, picked at random; ``None`` for all.
     :param on_damage: ``fail``, or ``report`` it in the payload only; ``audit`` knows ``heal`` as well: chunks that are
-        stored, but not found by their own vector, are written anew (needs ``sample=None``), and other damage fails.
+        half-written, or not found by their own vector, are written anew (needs ``sample=None``), and other damage fails.
     :param keep: ``collect_garbage``: how many finished versions stay; default ``keep_versions`` of the index.
     :param dry_run: ``collect_garbage``: only list what would go; writes nothing.
     :raises IndexDamaged: the version is damaged; ``rollback`` has not moved anything.

@@ -217,7 +217,7 @@ class Snapshot(Protocol):
         """Those of the ids that are not found by their own vector, or by one of their further ones."""
 
     def unlisted(self, ids: Sequence[str]) -> list[str]:
-        """Those of the ids that are stored, or not, and that filters pass by: chunks half-written before a crash."""
+        """Those of the ids that filters pass by: not stored, or half-written when the store crashed."""
 
     def layout_problems(self, layout: Layout | None) -> list[str]:
         """What is wrong with columns, tokenization or metric, one line each.
