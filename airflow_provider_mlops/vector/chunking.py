@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector.markdown import sections
@@ -66,7 +66,33 @@ class WholeText:
 
 
 @dataclass(frozen=True, slots=True)
-class RecursiveChunker:
+class SizedChunker:
+    """What chunkers have in common whose pieces have a largest size."""
+
+    #: Name of the type, and version of its algorithm.
+    algorithm: ClassVar[tuple[str, int]]
+
+    max_size: int = 1600
+    overlap: int = 0
+    tokenizer: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_size < 1 or not 0 <= self.overlap <= self.max_size // 2:
+            raise InvalidArgument(
+                f"{type(self).__name__}: max_size={self.max_size}, overlap={self.overlap}",
+                next_step="Let max_size be positive and overlap at most half of it.",
+            )
+        if self.tokenizer not in (None, EMBEDDER):
+            check_tokenizer(str(self.tokenizer))
+
+    def identity(self) -> Mapping[str, Any]:
+        """Type with the version of the algorithm, and the arguments."""
+        name, version = self.algorithm
+        return {"type": name, "version": version, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class RecursiveChunker(SizedChunker):
     """Cuts at paragraphs, then lines, sentences, words, and in the end anywhere, until every piece fits; then joins
     neighbours up to ``max_size``.
 
@@ -77,16 +103,8 @@ class RecursiveChunker:
     :raises InvalidArgument: one of these is not as said.
     """
 
-    max_size: int = 1600
+    algorithm = ("recursive", 2)
     overlap: int = 160
-    tokenizer: str | None = None
-
-    def __post_init__(self) -> None:
-        _check_sizes(self)
-
-    def identity(self) -> Mapping[str, Any]:
-        """Type with the version of the algorithm, and the arguments."""
-        return {"type": "recursive", "version": 2, **asdict(self)}
 
     def chunks(self, text: str, count: CountTokens | None = None) -> list[Piece]:
         """The pieces, none larger than ``max_size``."""
@@ -95,7 +113,7 @@ class RecursiveChunker:
 
 
 @dataclass(frozen=True, slots=True)
-class SentenceChunker:
+class SentenceChunker(SizedChunker):
     """Joins whole sentences up to ``max_size``; a sentence that is longer is cut at words, and in the end anywhere.
 
     Sentences end at ``.``, ``!``, ``?``, their East Asian forms, and blank lines; not after initials and common
@@ -107,16 +125,7 @@ class SentenceChunker:
     :raises InvalidArgument: one of these is not as said.
     """
 
-    max_size: int = 1600
-    overlap: int = 0
-    tokenizer: str | None = None
-
-    def __post_init__(self) -> None:
-        _check_sizes(self)
-
-    def identity(self) -> Mapping[str, Any]:
-        """Type with the version of the algorithm, and the arguments."""
-        return {"type": "sentence", "version": 1, **asdict(self)}
+    algorithm = ("sentence", 1)
 
     def chunks(self, text: str, count: CountTokens | None = None) -> list[Piece]:
         """The pieces, none larger than ``max_size``."""
@@ -124,7 +133,7 @@ class SentenceChunker:
 
 
 @dataclass(frozen=True, slots=True)
-class MarkdownChunker:
+class MarkdownChunker(SizedChunker):
     """Cuts Markdown at its headings, so that no chunk holds parts of two sections; then as
     :class:`RecursiveChunker`, with tables, lists and code blocks kept whole where they fit.
 
@@ -137,16 +146,7 @@ class MarkdownChunker:
     :raises InvalidArgument: one of these is not as said.
     """
 
-    max_size: int = 1600
-    overlap: int = 0
-    tokenizer: str | None = None
-
-    def __post_init__(self) -> None:
-        _check_sizes(self)
-
-    def identity(self) -> Mapping[str, Any]:
-        """Type with the version of the algorithm, and the arguments."""
-        return {"type": "markdown", "version": 1, **asdict(self)}
+    algorithm = ("markdown", 1)
 
     def chunks(self, text: str, count: CountTokens | None = None) -> list[Piece]:
         """The pieces, none larger than ``max_size``.
@@ -161,22 +161,7 @@ class MarkdownChunker:
         return found
 
 
-_Sized = RecursiveChunker | SentenceChunker | MarkdownChunker
-#: Chunkers whose pieces have a size.
-SIZED = (RecursiveChunker, SentenceChunker, MarkdownChunker)
-
-
-def _check_sizes(chunker: _Sized) -> None:
-    if chunker.max_size < 1 or not 0 <= chunker.overlap <= chunker.max_size // 2:
-        raise InvalidArgument(
-            f"{type(chunker).__name__}: max_size={chunker.max_size}, overlap={chunker.overlap}",
-            next_step="Let max_size be positive and overlap at most half of it.",
-        )
-    if chunker.tokenizer not in (None, EMBEDDER):
-        check_tokenizer(str(chunker.tokenizer))
-
-
-def _measure(chunker: _Sized, count: CountTokens | None) -> Measure:
+def _measure(chunker: SizedChunker, count: CountTokens | None) -> Measure:
     if chunker.tokenizer is None:
         return measure_characters
     if chunker.tokenizer != EMBEDDER:
@@ -190,7 +175,12 @@ def _measure(chunker: _Sized, count: CountTokens | None) -> Measure:
 
 
 def _spans(
-    chunker: _Sized, text: str, span: Span, levels: Sequence[Level], units: Level, count: CountTokens | None
+    chunker: SizedChunker,
+    text: str,
+    span: Span,
+    levels: Sequence[Level],
+    units: Level,
+    count: CountTokens | None,
 ) -> Iterator[Span]:
     measure = _measure(chunker, count)
     # So much smaller, every piece has room for what is repeated before it.

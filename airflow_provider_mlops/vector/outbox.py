@@ -47,7 +47,8 @@ class Outbox:
         """Confirm what was sent, as far as that goes: also when the next rows could not be made, since these are paid for."""
         if error is None:
             self.flush()
-        elif not isinstance(error, Exception):
+        elif not isinstance(error, Exception) or isinstance(error, WritesUnconfirmed):
+            # The process is about to end, or the store has had its tries.
             self._build.abandon()
         else:
             try:
@@ -65,7 +66,7 @@ class Outbox:
         """
         if not self._bytes:
             self._since = self._clock()
-        self._send(rows, lacking)
+        self._send(rows, lacking=lacking)
         self._bytes += sum([row.vector_bytes + len(row.text) for row in rows]) + 1
         if self._bytes > BYTES_PER_COMMIT or self._clock() - self._since > SECONDS_PER_COMMIT:
             self.flush()
@@ -75,12 +76,13 @@ class Outbox:
         self._bytes = 0
         try:
             self._lease.renew()
-            self._build.flush()
+            if closing := self._build.flush():
+                self._send(closing, lacking=False)
         except BaseException:
             self._build.abandon()
             raise
 
-    def _send(self, rows: Sequence[Row], lacking: bool) -> None:
+    def _send(self, rows: Sequence[Row], *, lacking: bool) -> None:
         pending, size = rows, len(rows)
         for attempt in range(TRIES):
             if attempt:

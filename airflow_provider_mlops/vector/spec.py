@@ -12,8 +12,8 @@ from airflow_provider_mlops.errors import InvalidArgument
 from airflow_provider_mlops.vector import ids
 from airflow_provider_mlops.vector.chunking import (
     EMBEDDER,
-    SIZED,
     Chunker,
+    SizedChunker,
     WholeText,
     chunker_from_json,
     chunker_to_json,
@@ -125,7 +125,7 @@ class VectorIndex:
             return f"{self.embedder.module} is a module of Weaviate, and the backend is {self.backend!r}"
         if isinstance(self.embedder, PrecomputedVectors) and not isinstance(self.chunker, WholeText):
             return "vectors from the source belong to whole documents; leave the chunker out"
-        if isinstance(self.chunker, SIZED) and self.chunker.tokenizer == EMBEDDER:
+        if isinstance(self.chunker, SizedChunker) and self.chunker.tokenizer == EMBEDDER:
             if not isinstance(self.embedder, CountsTokens):
                 return f"the chunker's tokenizer is 'embedder', but {type(self.embedder).__name__} counts no tokens"
             if self.chunker.max_size > self.embedder.max_input_tokens:

@@ -165,6 +165,8 @@ def _write_anew(build: Build, rows: Mapping[str, Row]) -> None:
     for sent in ([_moved(row) for row in whole], list(rows.values())):
         if sent:
             _send(build, sent)
+    if closing := build.flush():
+        _send(build, closing)
 
 
 def _moved(row: Row) -> Row:
@@ -189,7 +191,6 @@ def _send(build: Build, rows: Sequence[Row]) -> None:
             f"Version {build.version.name}: {len(rows)} chunks were not found by their own vector, "
             f"and writing them anew was not confirmed: {reason}"
         )
-    build.flush()
 
 
 def _refuse_bare(build: Build, rows: Mapping[str, Row]) -> None:

@@ -243,8 +243,11 @@ class Build(Snapshot, Protocol):
         :returns: the store's answer. What it does not name is confirmed when :meth:`flush` returns.
         """
 
-    def flush(self) -> None:
-        """Have everything confirmed that was written. The other methods here do that first where they need it."""
+    def flush(self) -> Sequence[Row]:
+        """Have everything confirmed that was written. The other methods here do that first where they need it.
+
+        :returns: rows to send once more, as they were: without that, a crash of the store may still undo a part.
+        """
 
     def abandon(self) -> None:
         """Let go of what is not confirmed: the process is about to end."""

@@ -180,10 +180,11 @@ class LanceBuild(LanceSnapshot):
             (self._writer.append if lacking else self._writer.merge)(rows)
         return Written()
 
-    def flush(self) -> None:
-        """Commit."""
+    def flush(self) -> Sequence[Row]:
+        """Commit, which is all."""
         with translated(self._index):
             self._writer.flush()
+        return ()
 
     def abandon(self) -> None:
         """Commit no more."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -48,8 +47,6 @@ _FIXED = ("doc", "ordinal", "digest", "text")
 _IDS_PER_DELETE = 1000
 _IDS_PER_FETCH = 250
 _DIGESTS_PER_FETCH = 1000
-# Seconds between tries of the small write that ends a large one.
-_PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 # Requests that are under way at once began at most so far apart.
 _SAME_MOMENTS = timedelta(seconds=10)
 
@@ -208,23 +205,10 @@ class WeaviateBuild(WeaviateSnapshot):
             self._trail.note(rows)
             return weaviate_batch.upsert(self._client, self._physical, rows)
 
-    def flush(self) -> None:
+    def flush(self) -> Sequence[Row]:
         """The server has answered for all; a few rows sent once more make it write the log of its graph as well."""
         with self._translated():
-            pending = self._trail.take(self._tenants.shards)
-        for pause in _PAUSES if pending else ():
-            with self._translated():
-                written = weaviate_batch.upsert(self._client, self._physical, pending)
-            uncertain = set(written.uncertain)
-            pending = [row for row in pending if row.id in uncertain]
-            if not pending:
-                return
-            time.sleep(pause)
-        if pending:
-            raise WritesUnconfirmed(
-                f"Collection {self._physical!r}: what was written last may not survive a crash of the server, "
-                f"which does not confirm a small write after it: {written.trouble}"
-            )
+            return self._trail.take(self._tenants.shards)
 
     def abandon(self) -> None:
         """Nothing waits that could be sent."""

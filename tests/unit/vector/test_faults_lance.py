@@ -73,9 +73,9 @@ class TestFaultsOnLance(FaultContract):
             with small_files():
                 return upsert(build, rows, lacking=lacking)
 
-        def flush_into_small_files(build: Any) -> None:
+        def flush_into_small_files(build: Any) -> Sequence[Row]:
             with small_files():
-                flush(build)
+                return flush(build)
 
         def fill() -> None:
             with filler.open("wb", buffering=0) as stream:

@@ -48,6 +48,7 @@ class Memory:
         self.moments: list[set[str]] = []
         self.calls: list[int] = []
         self.flushes = 0
+        self.closing: list[Row] = []
         self.log: list[str] = []
         self._answers = list(answers)
 
@@ -64,8 +65,10 @@ class Memory:
     def _vector(self, chunk: str) -> np.ndarray | None:
         return self.stored[chunk].vector if chunk in self.stored else None
 
-    def flush(self) -> None:
+    def flush(self) -> list[Row]:
         self.flushes += 1
+        closing, self.closing = self.closing, []
+        return closing
 
     def abandon(self) -> None:
         self.log.append("abandon")
@@ -214,6 +217,7 @@ def test_what_was_sent_is_confirmed_when_it_is_much_or_long_ago(monkeypatch: pyt
     ("error", "held", "flushes", "abandoned"),
     [
         (ConnectionError("the embedder is gone"), 10, 1, False),  # what was paid for is kept
+        (WritesUnconfirmed("the store is gone"), 10, 0, True),  # and has had its tries
         (IndexBusy("taken over"), 1, 0, True),
         (KeyboardInterrupt(), 10, 0, True),
     ],
@@ -232,6 +236,16 @@ def test_what_waits_is_confirmed_after_a_failure_if_the_lease_is_still_held(
     with pytest.raises(type(error)):
         fail_midway()
     assert (store.flushes, "abandon" in store.log) == (flushes, abandoned)
+
+
+def test_what_ends_a_write_is_sent_until_it_is_confirmed() -> None:
+    store = Memory(lambda rows: Written(), lost, lost)
+    store.closing = [row(2)]
+    with Outbox(store, Held(), sleep=lambda seconds: None) as outbox:
+        outbox.send([row(1), row(2)], lacking=True)
+        assert store.calls == [2]
+    assert store.calls == [2, 1, 1, 1]
+    assert not outbox.smooth
 
 
 def test_lost_answers_are_asked_for_again_in_smaller_batches() -> None:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import pytest
 
-from airflow_provider_mlops.vector import HashEmbedder, SentenceChunker, VectorIndex
+from airflow_provider_mlops.base.hook import connection_info
 from airflow_provider_mlops.vector.errors import IndexDamaged
 from airflow_provider_mlops.vector.stores.weaviate import WeaviateSnapshot
 from airflow_provider_mlops.vector.stores.weaviate_client import connect
 from tests.unit.vector.maintenance_contract import MaintenanceContract
 from tests.unit.vector.task_contract import documents
-from tests.wire.vector.conftest import Reach
 
 
 class TestMaintenanceOnWeaviate(MaintenanceContract):
-    @pytest.fixture
-    def index(self, reach: Reach, monkeypatch: pytest.MonkeyPatch) -> VectorIndex:
-        self.reach = reach
-        connection = {"conn_type": "weaviate", "host": reach.info.host, "port": reach.info.port}
-        monkeypatch.setenv("AIRFLOW_CONN_W", json.dumps({**connection, "extra": dict(reach.info.extra)}))
-        return VectorIndex(
-            reach.index,
-            embedder=HashEmbedder(64),
-            chunker=SentenceChunker(max_size=40),
-            backend="weaviate",
-            conn_id="w",
-        )
-
     def test_chunks_that_are_not_found_are_written_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.build(documents())
         finds, lost = WeaviateSnapshot.unfindable, 3
@@ -54,7 +39,7 @@ class TestMaintenanceOnWeaviate(MaintenanceContract):
     def test_alias_whose_target_is_gone_is_damage_and_rollback_mends_it(self) -> None:
         first = self.build(documents())
         second = self.build(documents(word="sheet"))
-        with connect(self.reach.info) as client:
+        with connect(connection_info("w")) as client:
             client.collections.delete(f"{self.index.name}_{second}")
         with pytest.raises(IndexDamaged, match="points to is gone"):
             self.care("audit")
@@ -65,7 +50,7 @@ class TestMaintenanceOnWeaviate(MaintenanceContract):
     def test_version_behind_another_alias_stays(self) -> None:
         versions = [self.build(documents(word=f"w{number}x")) for number in range(3)]
         paper = f"{self.index.name}paper"
-        with connect(self.reach.info) as client:
+        with connect(connection_info("w")) as client:
             client.alias.create(alias_name=paper, target_collection=f"{self.index.name}_{versions[0]}")
             try:
                 assert self.care("collect_garbage", keep=1)["dropped"] == [versions[1]]
@@ -77,7 +62,7 @@ class TestMaintenanceOnWeaviate(MaintenanceContract):
 
         version = self.build(documents())
         physical = f"{self.index.name}_{version}"
-        with connect(self.reach.info) as client:
+        with connect(connection_info("w")) as client:
             client.collections.delete(physical)
             client.collections.create(
                 physical,

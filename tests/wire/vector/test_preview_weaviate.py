@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import pytest
-
-from airflow_provider_mlops.vector import Gate, HashEmbedder, SentenceChunker, VectorIndex
+from airflow_provider_mlops.base.hook import connection_info
+from airflow_provider_mlops.vector import Gate
 from airflow_provider_mlops.vector.stores.weaviate_client import connect
 from tests.unit.vector.preview_contract import PreviewContract
 from tests.unit.vector.task_contract import documents
-from tests.wire.vector.conftest import Reach
 
 
 class TestPreviewOnWeaviate(PreviewContract):
-    @pytest.fixture
-    def index(self, reach: Reach, monkeypatch: pytest.MonkeyPatch) -> VectorIndex:
-        self.reach = reach
-        connection = {"conn_type": "weaviate", "host": reach.info.host, "port": reach.info.port}
-        monkeypatch.setenv("AIRFLOW_CONN_W", json.dumps({**connection, "extra": dict(reach.info.extra)}))
-        return VectorIndex(
-            reach.index,
-            embedder=HashEmbedder(64),
-            chunker=SentenceChunker(max_size=40),
-            backend="weaviate",
-            conn_id="w",
-        )
-
     def traces(self) -> Any:
-        with connect(self.reach.info) as client:
+        with connect(connection_info("w")) as client:
             own = [name for name in client.collections.list_all() if name.startswith(f"{self.index.name}_")]
             return {
                 name: sorted(
