@@ -246,6 +246,8 @@ class _Rest(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Or else every answer waits 40 ms: the body for the client's acknowledgement of the headers.
+    disable_nagle_algorithm = True
     server: _Rest
 
     def log_message(self, *_: object) -> None:
