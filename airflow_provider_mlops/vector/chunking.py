@@ -62,7 +62,9 @@ class WholeText:
 
     def chunks(self, text: str, count: CountTokens | None = None) -> list[Piece]:
         """The stripped text."""
-        return list(_pieces(text, [(0, len(text))]))
+        stripped = text.strip()
+        start = len(text) - len(text.lstrip())
+        return [Piece(stripped, start, start + len(stripped))] if stripped else []
 
 
 @dataclass(frozen=True, slots=True)

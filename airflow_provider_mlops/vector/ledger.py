@@ -10,8 +10,8 @@ from airflow_provider_mlops.vector.documents import Chunk
 from airflow_provider_mlops.vector.errors import ScratchSpaceExhausted
 from airflow_provider_mlops.vector.sync_plan import DocumentPlan, SyncPlan
 
-# What is kept in memory of the whole file.
-_CACHE_KIB = 32 * 1024
+# What is kept in memory of the whole file; to sort an index takes as much again.
+_CACHE_KIB = 16 * 1024
 
 _NOT_PLANNED, _NEW, _CHANGED, _SENT = range(4)
 #: Digest of a chunk that a version holds more than once; no real digest is empty.

@@ -88,11 +88,12 @@ def _opened(path: PathLike) -> IO[bytes]:
 
 
 def _json_lines(path: PathLike) -> Iterator[SourceRecord]:
+    name = path.name
     with _opened(path) as lines:
         # Airflow 2.11 wraps opened files in an object that cannot be iterated.
         for number, line in enumerate(iter(lines.readline, b""), start=1):
             if line.strip():
-                yield _decode(f"{path.name}:{number}", line)
+                yield _decode(f"{name}:{number}", line)
 
 
 def _decode(where: str, line: bytes) -> SourceRecord:
