@@ -68,14 +68,19 @@ def in_child(task: str, settings: Mapping[str, Any], **environment: str) -> dict
         text=True,
         check=True,
     )
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, float] = json.loads(done.stdout)
     return result
 
 
 def child(tasks: Mapping[str, Callable[..., dict[str, float]]], told: str) -> None:
-    """The other side of :func:`in_child`: carry out the task, and print what it measured."""
+    """The other side of :func:`in_child`: carry out the task, and print what it measured.
+
+    What the task prints itself, or a thread that it leaves behind, goes to the standard error.
+    """
     settings = json.loads(told)
-    print(json.dumps(tasks[settings.pop("task")](**settings)))
+    with os.fdopen(os.dup(1), "w") as answer:
+        os.dup2(2, 1)
+        json.dump(tasks[settings.pop("task")](**settings), answer)
 
 
 @contextmanager

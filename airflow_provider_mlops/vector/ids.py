@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b, sha1
 from typing import Any
@@ -65,6 +65,11 @@ def placed(chunk: str) -> tuple[str | None, str]:
     """The reverse of :func:`address`."""
     tenant, _, plain = chunk.rpartition("/")
     return tenant or None, plain
+
+
+def tenants(chunks: Iterable[str]) -> set[str]:
+    """Whose these are, by what :func:`address` made; those of no tenant add nothing."""
+    return {chunk.rpartition("/")[0] for chunk in chunks} - {""}
 
 
 def digest(ordinal: int, properties: Mapping[str, Any], vector: bytes = b"") -> str:

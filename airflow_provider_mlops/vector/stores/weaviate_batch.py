@@ -1,21 +1,21 @@
-"""Weaviate: writing many objects, each of them answered for, and looking each of them up.
+"""Weaviate: writing many objects, each of them answered for.
 
-Requests are built as protobuf directly and sent over the client's own connection, which keeps its credentials
-and retries. That costs a fraction of the CPU time of ``insert_many`` and of the client's batch modes (see
+Requests are made as bytes (see :mod:`.weaviate_wire`) and go over the client's own connection, which keeps its
+credentials. That costs a fraction of the CPU time of ``insert_many`` and of the client's batch modes (see
 ``benchmarks/vector_ingest.py``), and it gives the answer of every single object, which the batch modes only log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_mlops.vector.batches import batches
-from airflow_provider_mlops.vector.ids import placed
 from airflow_provider_mlops.vector.stores import weaviate_public
 from airflow_provider_mlops.vector.stores.base import Row, Written
 from airflow_provider_mlops.vector.stores.weaviate_errors import is_final, is_too_large, passes
+from airflow_provider_mlops.vector.stores.weaviate_wire import RowEncoder, requests
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
@@ -24,65 +24,91 @@ if TYPE_CHECKING:
 OBJECTS_PER_REQUEST = 250
 BYTES_PER_REQUEST = 2_000_000
 IN_FLIGHT = 4
-_TIMEOUT = 90.0
-# None by the client, which would hide a crash of the server: whoever sends decides, and remembers.
-_RETRIES = -1
 VECTOR_NAME = "default"
+_METHOD = "/weaviate.v1.Weaviate/BatchObjects"
+_TIMEOUT = 90.0
+# Begins to send rows, which are also there as a request. Gives a future (gRPC's, or Python's, which has the same
+# methods) of the errors by the place of their row.
+_Start = Callable[[Sequence[Row], bytes], Any]
 
 
 def upsert(client: WeaviateClient, collection: str, rows: Sequence[Row]) -> Written:
     """Write rows into a collection, addressed by its physical name.
 
     :returns: ids whose request got no answer or a passing error, and final refusals with the server's words.
+    :raises weaviate.exceptions.WeaviateBaseError: the server refused a whole request for good.
     """
-    written = Written()
+    encode = RowEncoder(collection, VECTOR_NAME)
+    if not weaviate_public.needed(client, "write"):
+        return _write(rows, encode, _channel(client))
     with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weaviate-batch") as threads:
-        for part in threads.map(lambda part: _send(client, collection, part), _requests(rows)):
-            written.include(part)
+
+        def start(part: Sequence[Row], _: bytes) -> Any:
+            return threads.submit(weaviate_public.insert, client, collection, part, VECTOR_NAME)
+
+        return _write(rows, encode, start)
+
+
+def _channel(client: WeaviateClient) -> _Start:
+    """Over the client's channel, which is private. No retries: whoever sends decides, and remembers a server that crashed."""
+    connection: Any = client._connection
+    call = connection._grpc_channel.unary_unary(
+        _METHOD, request_serializer=None, response_deserializer=_errors
+    )
+
+    def start(_: Sequence[Row], request: bytes) -> Any:
+        return call.future(request, timeout=_TIMEOUT, metadata=connection.grpc_headers())
+
+    return start
+
+
+def _errors(answer: bytes) -> Mapping[int, str]:
+    from weaviate.proto.v1 import batch_pb2
+
+    return {error.index: error.error for error in batch_pb2.BatchObjectsReply.FromString(answer).errors}
+
+
+def _write(rows: Sequence[Row], encode: Callable[[Row], bytes], start: _Start) -> Written:
+    """Several requests at a time, and none any more when this returns or raises."""
+    written = Written()
+    under_way: deque[tuple[Sequence[Row], Any]] = deque()
+
+    def take() -> None:
+        part, answer = under_way.popleft()
+        written.include(_outcome(part, answer, lambda half: _write(half, encode, start)))
+
+    try:
+        for part, request in requests(rows, encode, OBJECTS_PER_REQUEST, BYTES_PER_REQUEST):
+            if len(under_way) == IN_FLIGHT:
+                take()
+            under_way.append((part, start(part, request)))
+        while under_way:
+            take()
+    finally:
+        for _, answer in under_way:
+            answer.exception()  # when there is one, or an answer
     return written
 
 
-def _requests(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    # Apart, because not every module of the server can take objects with and without vectors in one request.
-    for alike in (
-        [row for row in rows if row.vector.size],
-        [row for row in rows if not row.vector.size],
-    ):
-        for part in batches(alike, OBJECTS_PER_REQUEST):
-            yield from _fitting(part)
-
-
-def _fitting(part: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """Halves of it, until each makes a request that is not too long, or is a single object."""
-    size = sum([row.vector_bytes + 4 * len(row.text) + 200 for row in part])
-    size += 4 * sum(
-        [len(value) for row in part for value in row.properties.values() if isinstance(value, str)]
-    )
-    if size <= BYTES_PER_REQUEST or len(part) == 1:
-        yield part
-        return
-    middle = len(part) // 2
-    yield from _fitting(part[:middle])
-    yield from _fitting(part[middle:])
-
-
-def _send(client: WeaviateClient, collection: str, rows: Sequence[Row]) -> Written:
-    """One request, or several where that one is too large for somebody on the way."""
-    from weaviate.exceptions import WeaviateBaseError
+def _outcome(rows: Sequence[Row], answer: Any, write: Callable[[Sequence[Row]], Written]) -> Written:
+    """What became of one request; of several, where that one is too large for somebody on the way."""
+    import grpc
+    from weaviate.exceptions import WeaviateBaseError, WeaviateBatchError
 
     try:
-        errors = _objects(client, collection, rows)
-    except WeaviateBaseError as error:
+        errors = answer.result()
+    except (WeaviateBaseError, grpc.RpcError) as error:
+        words = error.details() if isinstance(error, grpc.Call) else str(error)
         if is_too_large(error):
             if len(rows) == 1:
-                return Written(refused={rows[0].id: str(error)})
+                return Written(refused={rows[0].id: words})
             middle = len(rows) // 2
-            written = _send(client, collection, rows[:middle])
-            written.include(_send(client, collection, rows[middle:]))
+            written = write(rows[:middle])
+            written.include(write(rows[middle:]))
             return written
         if is_final(error):
-            raise
-        return Written(uncertain=[row.id for row in rows], trouble=str(error))
+            raise WeaviateBatchError(words) from error
+        return Written(uncertain=[row.id for row in rows], trouble=words)
     written = Written()
     for place, text in errors.items():
         if passes(text):
@@ -90,41 +116,3 @@ def _send(client: WeaviateClient, collection: str, rows: Sequence[Row]) -> Writt
         else:
             written.refused[rows[place].id] = text
     return written
-
-
-def _objects(client: WeaviateClient, collection: str, rows: Sequence[Row]) -> Mapping[int, str]:
-    """Send one request; errors by place in it."""
-    if weaviate_public.needed(client, "grpc_batch_objects"):
-        return weaviate_public.insert(client, collection, rows, VECTOR_NAME)
-    request = _request(collection, rows)
-    # Private, but the only way to the client's own channel; the contract tests fail when it changes.
-    return client._connection.grpc_batch_objects(request, timeout=_TIMEOUT, max_retries=_RETRIES)
-
-
-def _request(collection: str, rows: Sequence[Row]) -> Any:
-    """The objects are made inside the request: made apart and then copied into it, they take three times as long."""
-    from weaviate.proto.v1 import base_pb2, batch_pb2
-
-    request = batch_pb2.BatchObjectsRequest()
-    add, single = request.objects.add, base_pb2.Vectors.VECTOR_TYPE_SINGLE_FP32
-    for row in rows:
-        tenant, chunk = placed(row.id)
-        item = add(collection=collection, uuid=chunk, tenant=tenant or "")
-        values = item.properties.non_ref_properties.fields
-        values["doc"].string_value = row.doc
-        values["ordinal"].number_value = row.ordinal
-        values["digest"].string_value = row.digest
-        values["text"].string_value = row.text
-        for name, value in row.properties.items():
-            if isinstance(value, str):
-                values[name].string_value = value
-            elif isinstance(value, bool):
-                values[name].bool_value = value
-            elif value is not None:
-                values[name].number_value = value
-        if row.vector.size:
-            vector = row.vector.astype("<f4", copy=False).tobytes()
-            item.vectors.add(name=VECTOR_NAME, vector_bytes=vector, type=single)
-        for name, more in row.more.items():
-            item.vectors.add(name=name, vector_bytes=more.astype("<f4", copy=False).tobytes(), type=single)
-    return request

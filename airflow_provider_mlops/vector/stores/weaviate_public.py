@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_mlops.vector.ids import placed
 from airflow_provider_mlops.vector.stores.base import Row
@@ -19,42 +19,46 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Private methods of the client's connection: the arguments that they are called with, and what is done without them.
-_PRIVATE = {
-    "grpc_batch_objects": ({"request", "timeout", "max_retries"}, "objects are written with insert_many"),
-    "grpc_search": ({"request"}, "collections are read with an iterator"),
+# What is used of the client's connection that is private, and what is done without it.
+_PRIVATE: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "write": (
+        lambda connection: (
+            hasattr(getattr(connection, "_grpc_channel", None), "unary_unary")
+            and _takes(connection, "grpc_headers", set())
+        ),
+        "objects are written with insert_many",
+    ),
+    "scan": (
+        lambda connection: _takes(connection, "grpc_search", {"request"}),
+        "collections are read with an iterator",
+    ),
 }
 
 
-def needed(client: WeaviateClient, method: str) -> bool:
-    """Whether this client lacks a private method of its connection, as it is used here; the log says so once."""
-    connection: Any = getattr(client, "_connection", None)
-    kind: Any = type(connection)
-    return _lacking(kind, method)
-
-
-@cache
-def _lacking(connection: Any, method: str) -> bool:
-    arguments, instead = _PRIVATE[method]
-    if _takes(connection, method, arguments):
+def needed(client: WeaviateClient, work: Literal["write", "scan"]) -> bool:
+    """Whether this client's connection is not as it is used here for some work; the log says so once."""
+    as_expected, instead = _PRIVATE[work]
+    if as_expected(getattr(client, "_connection", None)):
         return False
-    log.warning(
-        "This version of weaviate-client has no %s as it is used here: %s, which takes more CPU time",
-        method,
-        instead,
-    )
+    _warn(instead)
     return True
 
 
-def _takes(connection: type[Any], name: str, arguments: set[str]) -> bool:
+@cache
+def _warn(instead: str) -> None:
+    log.warning(
+        "The connection of this version of weaviate-client is not as it is used here: %s, which takes more CPU time",
+        instead,
+    )
+
+
+def _takes(connection: Any, name: str, arguments: set[str]) -> bool:
     method = getattr(connection, name, None)
     if method is None:
         return False
     parameters = inspect.signature(method).parameters
     others = [
-        other
-        for other in parameters.values()
-        if other.name not in {"self", *arguments} and other.default is other.empty
+        other for other in parameters.values() if other.name not in arguments and other.default is other.empty
     ]
     return arguments <= parameters.keys() and not others
 

@@ -33,7 +33,7 @@ def scan(client: WeaviateClient, collection: str, tenant: str | None) -> Iterato
     :param tenant: whose chunks; ``None`` in a collection without tenants.
     :raises weaviate.exceptions.WeaviateBaseError: the server did not answer.
     """
-    if weaviate_public.needed(client, "grpc_search"):
+    if weaviate_public.needed(client, "scan"):
         chunks = weaviate_public.scan(client, collection, tenant, _PAGE)
     else:
         chunks = chain.from_iterable(_pages(client, collection, tenant))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_mlops.vector.errors import TenantMissing
-from airflow_provider_mlops.vector.ids import placed
+from airflow_provider_mlops.vector.ids import placed, tenants
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
@@ -73,7 +73,7 @@ class Tenants:
 
     def ensure(self, ids: Iterable[str]) -> None:
         """Make the tenants of these chunks that do not exist."""
-        wanted = {tenant for tenant, _ in map(placed, ids) if tenant is not None}
+        wanted = tenants(ids)
         if new := sorted(wanted - self._known()) if wanted else []:
             self._collection.tenants.create(new)
             self._known().update(new)

@@ -45,7 +45,7 @@ _CALLS: list[tuple[str, Any, str]] = [
     ("survey", indexing, "survey"),
     ("look up", indexing, "check_contents"),
     ("embed", RowMaker, "rows"),
-    ("request", weaviate_batch, "_send"),
+    ("request", weaviate_batch, "_outcome"),
     ("request", lance_writer.LanceWriter, "_commit_changed"),
     ("commit", lance_writer.LanceWriter, "flush"),
     ("commit", weaviate_registry.Registry, "put"),

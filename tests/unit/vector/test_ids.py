@@ -36,3 +36,9 @@ def test_digest_sees_place_properties_and_vector_and_no_order() -> None:
         ids.digest(0, {"a": 1}, b"\0"),
     ]
     assert len(set(states)) == len(states)
+
+
+def test_tenants_of_chunks() -> None:
+    chunks = [ids.address(tenant, f"chunk-{number}") for number, tenant in enumerate(["a", None, "b", "a"])]
+    assert ids.tenants(chunks) == {"a", "b"}
+    assert ids.tenants(chunks[1:2]) == ids.tenants([]) == set()

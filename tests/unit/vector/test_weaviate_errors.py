@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 import pytest
@@ -98,41 +98,59 @@ def test_words_about_an_object() -> None:
     assert not passes("invalid integer property 'year'")
 
 
-@pytest.mark.parametrize(
-    ("method", "instead"),
-    [("grpc_batch_objects", "written with insert_many"), ("grpc_search", "read with an iterator")],
-)
-def test_public_methods_are_used_only_where_the_private_ones_have_changed(
-    method: str, instead: str, caplog: pytest.LogCaptureFixture
-) -> None:
+class Renamed:
+    pass
+
+
+class Changed:
+    _grpc_channel = object()
+
+    def grpc_headers(self) -> Any: ...
+    def grpc_search(self, query: Any) -> Any: ...
+
+
+class Demanding:
+    def __init__(self) -> None:
+        self._grpc_channel = grpc.insecure_channel("localhost:1")
+
+    def grpc_headers(self, tenant: str) -> Any: ...
+    def grpc_search(self, request: Any, tenant: str) -> Any: ...
+
+
+class Extended:
+    def __init__(self) -> None:
+        self._grpc_channel = grpc.insecure_channel("localhost:1")
+
+    def grpc_headers(self, more: int = 0) -> Any: ...
+    def grpc_search(self, request: Any, more: int = 0) -> Any: ...
+
+
+def as_it_is() -> Any:
     from weaviate.connect.v4 import ConnectionSync
 
-    class Renamed:
-        pass
+    connection = ConnectionSync.__new__(ConnectionSync)
+    connection._client = None  # which its finalizer reads
+    connection._grpc_channel = grpc.insecure_channel("localhost:1")
+    return connection
 
-    class Changed:
-        def grpc_batch_objects(
-            self, request: Any, timeout: float, max_retries: float, tenant: str
-        ) -> Any: ...
-        def grpc_search(self, query: Any) -> Any: ...
 
-    class Extended:
-        def grpc_batch_objects(
-            self, request: Any, timeout: float, max_retries: float, more: int = 0
-        ) -> Any: ...
-        def grpc_search(self, request: Any, more: int = 0) -> Any: ...
+@pytest.mark.parametrize(
+    ("work", "instead"), [("write", "written with insert_many"), ("scan", "read with an iterator")]
+)
+def test_public_methods_are_used_only_where_the_private_ones_have_changed(
+    work: Literal["write", "scan"], instead: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def needed(connection: Any) -> bool:
+        client: Any = SimpleNamespace(_connection=connection)
+        return weaviate_public.needed(client, work)
 
-    def needed(connection: type[Any]) -> bool:
-        made = connection.__new__(connection)
-        # What the finalizer of a real connection reads.
-        made._client = made._grpc_channel = None
-        client: Any = SimpleNamespace(_connection=made)
-        return weaviate_public.needed(client, method)
-
+    weaviate_public._warn.cache_clear()
     with caplog.at_level(logging.WARNING):
-        assert [needed(kind) for kind in (ConnectionSync, Extended)] == [False, False]
+        real = as_it_is()
+        assert [needed(connection) for connection in (real, Extended())] == [False, False]
+        real._grpc_channel = None
         assert caplog.text == ""
-        assert [needed(kind) for kind in (Renamed, Changed, Renamed)] == [True] * 3
-        assert weaviate_public.needed(SimpleNamespace(), method) is True  # type: ignore[arg-type]
-    assert caplog.text.count(f"no {method} as it is used here") == 3
-    assert caplog.text.count(instead) == 3
+        assert [needed(kind()) for kind in (Renamed, Changed, Demanding, Renamed)] == [True] * 4
+        assert weaviate_public.needed(SimpleNamespace(), work) is True  # type: ignore[arg-type]
+    assert caplog.text.count("is not as it is used here") == 1
+    assert caplog.text.count(instead) == 1

@@ -49,8 +49,8 @@ class TestWeaviateThroughPublicMethods(TestWeaviate):
         def none_left(*_: Any, **__: Any) -> None:
             raise AssertionError("a private method was called past the client's own code")
 
-        monkeypatch.setattr(weaviate_public, "needed", lambda client, method: True)
-        monkeypatch.setattr(weaviate_batch, "_request", none_left)
+        monkeypatch.setattr(weaviate_public, "needed", lambda client, work: True)
+        monkeypatch.setattr(weaviate_batch, "_channel", none_left)
         monkeypatch.setattr(weaviate_scan, "_page", none_left)
 
     def test_every_refusal_is_told(self, store: Store) -> None:
