@@ -98,7 +98,7 @@ def _outcome(rows: Sequence[Row], answer: Any, write: Callable[[Sequence[Row]], 
     try:
         errors = answer.result()
     except (WeaviateBaseError, grpc.RpcError) as error:
-        words = error.details() if isinstance(error, grpc.Call) else str(error)
+        words = (isinstance(error, grpc.Call) and error.details()) or str(error)
         if is_too_large(error):
             if len(rows) == 1:
                 return Written(refused={rows[0].id: words})

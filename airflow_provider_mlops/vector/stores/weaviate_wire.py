@@ -1,8 +1,8 @@
 """Weaviate: rows as the bytes of a request that writes them. Pure functions of their input.
 
 A request is a ``weaviate.v1.BatchObjectsRequest`` in protobuf's wire format
-(https://protobuf.dev/programming-guides/encoding). The protobuf library takes more than twice the time for the same
-bytes, most of it for the Python objects that it makes for each property of each chunk. The numbers of the fields are
+(https://protobuf.dev/programming-guides/encoding). The protobuf library takes twice the time for the same bytes, most
+of it for the Python objects that it makes for each property of each chunk. The numbers of the fields are
 what clients and servers of different versions understand each other by, so they stay; a test has the client's own
 classes read what is written here.
 """
