@@ -1,18 +1,21 @@
-"""What writing vectors costs: beside the official Weaviate operator, the client's own modes, and bare Arrow.
+"""What writing vectors costs: beside the official Weaviate operators, the client's own modes, and bare Arrow.
 
     python benchmarks/vector_ingest.py [--objects 20000] [--stream 1000000] [--runs 2] [--json FILE]
 
-Every way of writing gets the same objects (384 dimensions, 300 characters of text, five properties; unit
-vectors in tight clusters, as embeddings are) in a process of its own, and the best of the runs counts.
+Every way of writing gets the same objects (384 dimensions; unit vectors in clusters, as embeddings are) in a process
+of its own, and the best of the runs counts.
 
 * against a server that takes everything and does nothing: what the client itself costs;
 * against a real Weaviate, if the tests' server is there (``make servers``), into a graph (HNSW), which the server is
   busy with, and into a flat index, where it waits for the client; with the CPU time that the server itself needs for
-  an object, which bounds every client on the same machine;
+  an object, which bounds every client on the same machine. Into the graph twice: objects as they are usual (five
+  properties, texts of 285 characters), and those that cost it least (tight clusters, four properties, 57 characters);
 * LanceDB, beside a bare ``table.add`` of Arrow batches in one stream: made of the same rows as it goes, and ready made;
 * a million rows streamed from Parquet into LanceDB, and to the server that does nothing: the memory they take.
 
-The official provider is installed into ``build/benchmarks/peers``, without its dependencies.
+The official provider has two operators. One writes what it gets, a list or a frame; the other keeps documents by a key,
+as an index needs it. What Airflow does to bring them their input (XCom, template fields) is not measured. The provider is
+installed into ``build/benchmarks/peers``, without its dependencies.
 """
 
 from __future__ import annotations
@@ -26,171 +29,25 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from _report import Figure, arguments, child, finish, in_child, measured
+from _vectors import CORPORA, DIMENSION
+from _weaviate_ways import (
+    BATCH,
+    COLLECTION,
+    MODES,
+    OFFICIAL,
+    client,
+    installed_provider,
+    mode,
+    null_stream,
+    official,
+    ours,
+    whole_run,
+)
 
 ROOT = Path(__file__).parent.parent
-PEERS = ROOT / "build" / "benchmarks" / "peers"
-PROVIDER = "apache-airflow-providers-weaviate==3.5.1"
-DIMENSION = 384
-BATCH = 2000
-TEXT = "A sentence of some thirty characters, written ten times. " * 5
-PROPERTIES = {"section": "keyword"}
-COLLECTION = "Bench"
-MODES = ("insert_many", "fixed_size", "dynamic", "stream")
-
-
-def vectors(count: int, seed: int = 0) -> Any:
-    """Unit vectors in 300 tight clusters with 24 inner dimensions."""
-    import numpy as np
-
-    chance = np.random.default_rng(seed)
-    shape = np.random.default_rng(1)
-    centres, projection = shape.normal(size=(300, 24)), shape.normal(size=(24, DIMENSION))
-    inner = centres[chance.integers(0, 300, count)] + 0.25 * chance.normal(size=(count, 24))
-    full = (inner @ projection).astype(np.float32)
-    return full / np.linalg.norm(full, axis=1, keepdims=True)
-
-
-def chunk_id(number: int) -> str:
-    return f"00000000-0000-4000-8000-{number:012d}"
-
-
-def our_rows(first: int, count: int) -> list[Any]:
-    from airflow_provider_mlops.vector.stores.base import Row
-
-    return [
-        Row(chunk_id(n), f"doc{n}", 0, f"{n:032x}", TEXT, {"section": "guide"}, vector)
-        for n, vector in enumerate(vectors(count, first), start=first)
-    ]
-
-
-def properties(number: int) -> dict[str, Any]:
-    return {
-        "doc": f"doc{number}", "ordinal": 0, "digest": f"{number:032x}", "text": TEXT,
-        "section": "guide",
-    }  # fmt: skip
-
-
-# --- Weaviate: each of these is one process ---------------------------------------------------------
-
-
-def client(http: int, grpc: int) -> Any:
-    import weaviate
-
-    return weaviate.connect_to_local(port=http, grpc_port=grpc)
-
-
-def ours(http: int, grpc: int, count: int) -> dict[str, float]:
-    """Our store's write path, in the batches of a run."""
-    from airflow_provider_mlops.vector.stores.base import Version, Written
-    from airflow_provider_mlops.vector.stores.weaviate import WeaviateBuild
-    from airflow_provider_mlops.vector.stores.weaviate_registry import Registry
-
-    with client(http, grpc) as connected:
-        build = WeaviateBuild(
-            connected, Registry(connected, COLLECTION), Version("v1_00000000", COLLECTION, "building")
-        )
-        rows = our_rows(0, count)
-        build.upsert(rows[:1])
-        with measured() as result:
-            for start in range(0, count, BATCH):
-                written = build.upsert(rows[start : start + BATCH])
-                assert written == Written(), written
-    return result
-
-
-def mode(http: int, grpc: int, count: int, name: str) -> dict[str, float]:
-    """One of the client's own ways."""
-    from weaviate.classes.data import DataObject
-
-    objects = [(properties(n), vector) for n, vector in enumerate(vectors(count))]
-    with client(http, grpc) as connected:
-        collection = connected.collections.use(COLLECTION)
-        if name == "insert_many":
-            with measured() as result:
-                for start in range(0, count, 500):
-                    answer = collection.data.insert_many(
-                        [
-                            DataObject(values, uuid=chunk_id(n), vector=vector)
-                            for n, (values, vector) in enumerate(objects[start : start + 500], start=start)
-                        ]
-                    )
-                    assert not answer.has_errors
-            return result
-        ways: dict[str, Callable[[], Any]] = {
-            "fixed_size": lambda: collection.batch.fixed_size(1000, concurrent_requests=2),
-            "dynamic": collection.batch.dynamic,
-            "stream": lambda: collection.batch.stream(concurrency=2),
-        }
-        with measured() as result, ways[name]() as batch:
-            for n, (values, vector) in enumerate(objects):
-                batch.add_object(values, uuid=chunk_id(n), vector=vector)
-        assert not collection.batch.failed_objects
-    return result
-
-
-def official(http: int, grpc: int, count: int) -> dict[str, float]:
-    """The official provider's operator; its input is a list of plain dictionaries."""
-    os.environ["AIRFLOW_CONN_WEAVIATE_DEFAULT"] = json.dumps(
-        {"conn_type": "weaviate", "host": "127.0.0.1", "port": http,
-         "extra": {"grpc_host": "127.0.0.1", "grpc_port": grpc}}
-    )  # fmt: skip
-    import airflow.providers
-
-    airflow.providers.__path__.append(str(PEERS / "airflow" / "providers"))
-    from airflow.providers.weaviate.operators.weaviate import WeaviateIngestOperator
-
-    data = [
-        {**properties(n), "uuid": chunk_id(n), "vector": vector.tolist()}
-        for n, vector in enumerate(vectors(count))
-    ]
-    operator = WeaviateIngestOperator(
-        task_id="t", conn_id="weaviate_default", collection_name=COLLECTION,
-        input_data=data, vector_col="vector", uuid_column="uuid",
-    )  # fmt: skip
-    with measured() as result:
-        operator.execute({})
-    return result
-
-
-def whole_run(http: int, grpc: int, folder: str) -> dict[str, float]:
-    """All of our operator: survey, writes, comparison, every chunk looked up by its vector, activation."""
-    from types import SimpleNamespace
-
-    from airflow_provider_mlops.operators import VectorIndexOperator
-    from airflow_provider_mlops.vector import PrecomputedVectors, VectorIndex
-
-    os.environ["AIRFLOW_CONN_WEAVIATE_DEFAULT"] = json.dumps(
-        {"conn_type": "weaviate", "host": "127.0.0.1", "port": http, "extra": {"grpc_port": grpc}}
-    )
-    index = VectorIndex(
-        "Whole", embedder=PrecomputedVectors(DIMENSION), properties=PROPERTIES, backend="weaviate"
-    )
-    operator = VectorIndexOperator(task_id="t", index=index, source=f"{folder}/*.parquet", mode="rebuild")
-    instance = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1)
-    with measured() as result:
-        operator.execute({"ti": instance})  # type: ignore[typeddict-item]
-    return result
-
-
-def null_stream(http: int, grpc: int, count: int) -> dict[str, float]:
-    """Rows made as they are sent: the memory that the write path takes."""
-    from airflow_provider_mlops.vector.stores.base import Version
-    from airflow_provider_mlops.vector.stores.weaviate import WeaviateBuild
-    from airflow_provider_mlops.vector.stores.weaviate_registry import Registry
-
-    with client(http, grpc) as connected:
-        build = WeaviateBuild(
-            connected, Registry(connected, COLLECTION), Version("v1_00000000", COLLECTION, "building")
-        )
-        our_rows(0, BATCH)
-        with measured() as result:
-            for start in range(0, count, BATCH):
-                build.upsert(our_rows(start, BATCH))
-    return result
-
+USUAL = CORPORA["usual"]
 
 # --- LanceDB ---------------------------------------------------------------------------------------
 
@@ -213,8 +70,8 @@ def lance_ours(folder: str, count: int) -> dict[str, float]:
     from airflow_provider_mlops.vector.stores.lance import open_lance
 
     store = open_lance("Ours", uri=folder, connection=None)
-    rows = our_rows(0, count)
-    build = store.begin("v1_00000000", Layout(DIMENSION, "cosine", PROPERTIES, False), None)
+    rows = USUAL.rows(0, count)
+    build = store.begin("v1_00000000", Layout(DIMENSION, "cosine", USUAL.properties, False), None)
     outbox = Outbox(build, Unheld())
     with measured() as result, outbox:
         for start in range(0, count, BATCH):
@@ -239,8 +96,8 @@ def lance_add(folder: str, count: int, ready: bool) -> dict[str, float]:
     from airflow_provider_mlops.vector.stores.base import Layout
     from airflow_provider_mlops.vector.stores.lance_rows import arrow_batch, arrow_schema
 
-    schema = arrow_schema(Layout(DIMENSION, "cosine", PROPERTIES, False), "00000000")
-    rows = our_rows(0, count)
+    schema = arrow_schema(Layout(DIMENSION, "cosine", USUAL.properties, False), "00000000")
+    rows = USUAL.rows(0, count)
     made = (arrow_batch(rows[start : start + BATCH], schema) for start in range(0, count, BATCH))
     batches = iter(list(made)) if ready else made
     table = lancedb.connect(folder).create_table("Bare", schema=schema)
@@ -263,7 +120,9 @@ def lance_stream(folder: str, source: str, indexed: bool) -> dict[str, float]:
 
     if not indexed:
         lance_rules.ROWS_TO_INDEX = sys.maxsize
-    index = VectorIndex("Stream", embedder=PrecomputedVectors(DIMENSION), properties=PROPERTIES, uri=folder)
+    index = VectorIndex(
+        "Stream", embedder=PrecomputedVectors(DIMENSION), properties=USUAL.properties, uri=folder
+    )
     store = open_lance("Stream", uri=folder, connection=None)
 
     def once(pattern: str) -> None:
@@ -278,39 +137,7 @@ def lance_stream(folder: str, source: str, indexed: bool) -> dict[str, float]:
     return result
 
 
-def write_parquet(folder: Path, count: int) -> None:
-    """The objects as a source, in files of up to 10,000 rows."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    for part, start in enumerate(range(0, count, 10_000)):
-        numbers = range(start, min(start + 10_000, count))
-        flat = pa.array(vectors(len(numbers), start).ravel())
-        columns = {
-            "id": [f"doc{n}" for n in numbers],
-            "text": [f"{n} {TEXT}" for n in numbers],
-            "section": ["guide"] * len(numbers),
-            "vector": pa.FixedSizeListArray.from_arrays(flat, DIMENSION),
-        }
-        parquet.write_table(pa.table(columns), folder / f"part-{part:04}.parquet")
-
-
 # --- the parent ------------------------------------------------------------------------------------
-
-
-def installed_provider() -> bool:
-    """Whether the official provider could be installed beside us."""
-    if (PEERS / "airflow" / "providers" / "weaviate").is_dir():
-        return True
-    uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
-    installer = [uv, "pip"] if Path(uv).exists() else [sys.executable, "-m", "pip"]
-    command = [*installer, "install", "--quiet", "--no-deps", "--target", str(PEERS), PROVIDER, "pandas", "python-dateutil", "pytz", "six"]  # fmt: skip
-    if installer[0] == uv:
-        command[3:3] = ["--python", sys.executable]
-    done = subprocess.run(command, check=False)
-    if done.returncode:
-        print(f"{PROVIDER} cannot be installed: figures beside it are left out", file=sys.stderr)
-    return done.returncode == 0
 
 
 @contextmanager
@@ -339,7 +166,7 @@ def real_server() -> Iterator[dict[str, int] | None]:
         yield {"http": server.ports["http"], "grpc": server.ports["grpc"]}
 
 
-def fresh_collection(ports: dict[str, int], kind: str) -> None:
+def fresh_collection(ports: dict[str, int], kind: str, corpus: str) -> None:
     """An empty collection, with the settings of our indexes.
 
     :param kind: of vector index, ``hnsw`` or ``flat``.
@@ -351,8 +178,8 @@ def fresh_collection(ports: dict[str, int], kind: str) -> None:
     with client(**ports) as connected:
         connected.collections.delete(COLLECTION)
         chosen = WeaviateSettings(vector_index=Flat() if kind == "flat" else HNSW())
-        settings = collection_settings(Layout(DIMENSION, "cosine", PROPERTIES, False, weaviate=chosen))
-        connected.collections.create(COLLECTION, **settings)
+        layout = Layout(DIMENSION, "cosine", CORPORA[corpus].properties, False, weaviate=chosen)
+        connected.collections.create(COLLECTION, **collection_settings(layout))
 
 
 def server_cpu() -> float:
@@ -373,7 +200,7 @@ def best(results: list[dict[str, float]]) -> dict[str, float]:
 
 
 def weaviate_figures(
-    ports: dict[str, int], count: int, runs: int, ways: Sequence[str], kind: str = ""
+    ports: dict[str, int], count: int, runs: int, ways: Sequence[str], corpus: str, kind: str = ""
 ) -> dict[str, dict[str, float]]:
     """Every way of writing, taking turns.
 
@@ -384,12 +211,19 @@ def weaviate_figures(
         # The turn order changes, so that a machine that gets slower is not one way's bad luck.
         for way in ways if number % 2 == 0 else reversed(ways):
             if kind:
-                fresh_collection(ports, kind)
-            settings = {**ports, "count": count}
+                fresh_collection(ports, kind, corpus)
             before = server_cpu()
-            result = in_child("mode", {**settings, "name": way}) if way in MODES else in_child(way, settings)
+            task, told = task_of(way)
+            result = in_child(task, {**ports, **told, "count": count, "corpus": corpus})
             results[way].append({**result, "server": server_cpu() - before} if kind else result)
     return {way: best(found) for way, found in results.items()}
+
+
+def task_of(way: str) -> tuple[str, dict[str, str]]:
+    """The child's task that writes in some way, and what it is told beside the usual."""
+    if way in MODES:
+        return "mode", {"name": way}
+    return ("official", {"form": OFFICIAL[way]}) if way in OFFICIAL else (way, {})
 
 
 def ratios(where: str, found: dict[str, dict[str, float]], count: int) -> list[Figure]:
@@ -422,7 +256,7 @@ def null_figures(stack: ExitStack, count: int, stream: int, runs: int) -> list[F
     provider = installed_provider()
     ports = stack.enter_context(null_server())
     ways = ["ours", *(["official"] if provider else []), "insert_many", "fixed_size", "dynamic"]
-    found = weaviate_figures(ports, count, runs, ways)
+    found = weaviate_figures(ports, count, runs, ways, "usual")
     figures = ratios("null server", found, count)
     ours_, modes = found["ours"], [found[name] for name in MODES if name in found]
     if provider:
@@ -444,27 +278,32 @@ def real_figures(stack: ExitStack, count: int, runs: int, scratch: Path) -> list
     ports = stack.enter_context(real_server())
     if ports is None:
         return []
-    peers = [*(["official"] if provider else []), *MODES]
+    peers = [*(OFFICIAL if provider else ()), *MODES]
     figures = []
-    for kind in ("hnsw", "flat"):
-        found = weaviate_figures(ports, count, runs, ["ours", *peers], kind)
-        label, ours_ = f"Weaviate, {kind}", found["ours"]
+    for kind, corpus in (("hnsw", "tight"), ("hnsw", "usual"), ("flat", "usual")):
+        found = weaviate_figures(ports, count, runs, ["ours", *peers], corpus, kind)
+        label, ours_ = f"Weaviate, {kind}, {corpus}", found["ours"]
         figures += ratios(label, found, count)
         fastest = min(found[name]["wall"] for name in MODES)
         figures.append(
             Figure(f"{label}: speed, of the client's best mode", fastest / ours_["wall"], "x", ">= 1.0")
         )
-        if provider:
-            of_official = found["official"]["wall"] / ours_["wall"]
-            figures.append(Figure(f"{label}: speed, of the official operator's", of_official, "x", ">= 3"))
+        goal = ">= 3" if corpus == "tight" else ""
+        figures += [
+            Figure(f"{label}: speed, of {name}", found[name]["wall"] / ours_["wall"], "x", goal)
+            for name in OFFICIAL
+            if name in found
+        ]
         # Every core busy with nothing but this: more is not to be had from this server on this machine.
         most = (os.cpu_count() or 1) / (ours_["server"] + ours_["cpu"])
         figures.append(Figure(f"{label}: speed, of what all cores could do", 1 / ours_["wall"] / most, "x"))
     source = scratch / "source"
     source.mkdir()
-    write_parquet(source, count)
+    USUAL.write_parquet(source, count)
     whole = in_child("whole_run", {**ports, "folder": str(source)})
-    figures.append(Figure("Weaviate, hnsw: whole VectorIndexOperator", count / whole["wall"], "objects/s"))
+    figures.append(
+        Figure("Weaviate, hnsw, usual: whole VectorIndexOperator", count / whole["wall"], "objects/s")
+    )
     return figures
 
 
@@ -492,7 +331,7 @@ def lance_figures(scratch: Path, count: int, stream: int, runs: int) -> list[Fig
     ]
     source = scratch / "stream"
     source.mkdir()
-    write_parquet(source, stream)
+    USUAL.write_parquet(source, stream)
     streamed, indexed = (
         in_child(
             "lance_stream", {"folder": str(scratch / f"lance-{way}"), "source": str(source), "indexed": way}
