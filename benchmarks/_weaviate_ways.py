@@ -7,14 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from _report import measured
 from _vectors import CORPORA, DIMENSION, chunk_id
 
-PEERS = Path(__file__).parent.parent / "build" / "benchmarks" / "peers"
+ROOT = Path(__file__).parent.parent
+PEERS = ROOT / "build" / "benchmarks" / "peers"
 PROVIDER = "apache-airflow-providers-weaviate==3.5.1"
 BATCH = 2000
 COLLECTION = "Bench"
@@ -25,6 +27,36 @@ OFFICIAL = {
     "official, by document": "documents",
 }
 MODES = ("insert_many", "fixed_size", "dynamic", "stream")
+
+
+@contextmanager
+def real_server() -> Iterator[dict[str, int] | None]:
+    """The tests' Weaviate: its ports, or nothing if it is not built."""
+    sys.path.insert(0, str(ROOT))
+    from tests.servers.weaviate import Weaviate
+
+    if reason := Weaviate.missing():
+        print(f"No Weaviate ({reason}): its figures are left out", file=sys.stderr)
+        yield None
+        return
+    with Weaviate() as server:
+        yield {"http": server.ports["http"], "grpc": server.ports["grpc"]}
+
+
+def fresh_collection(ports: dict[str, int], kind: str, corpus: str) -> None:
+    """An empty collection, with the settings of our indexes.
+
+    :param kind: of vector index, ``hnsw`` or ``flat``.
+    """
+    from airflow_provider_mlops.vector.settings import HNSW, Flat, WeaviateSettings
+    from airflow_provider_mlops.vector.stores.base import Layout
+    from airflow_provider_mlops.vector.stores.weaviate_layout import collection_settings
+
+    with client(**ports) as connected:
+        connected.collections.delete(COLLECTION)
+        chosen = WeaviateSettings(vector_index=Flat() if kind == "flat" else HNSW())
+        layout = Layout(DIMENSION, "cosine", CORPORA[corpus].properties, False, weaviate=chosen)
+        connected.collections.create(COLLECTION, **collection_settings(layout))
 
 
 def client(http: int, grpc: int) -> Any:
@@ -90,7 +122,7 @@ def official(http: int, grpc: int, count: int, corpus: str, form: str) -> dict[s
     :param form: ``list`` or ``frame``, what ``WeaviateIngestOperator`` gets; or ``documents``: the operator that keeps
         documents by a key, as an index needs it, which makes a frame of what it gets.
     """
-    _connection(http, grpc)
+    os.environ["AIRFLOW_CONN_WEAVIATE_DEFAULT"] = airflow_connection(http, grpc)
     import airflow.providers
 
     airflow.providers.__path__.append(str(PEERS / "airflow" / "providers"))
@@ -128,7 +160,7 @@ def whole_run(http: int, grpc: int, folder: str) -> dict[str, float]:
     from airflow_provider_mlops.operators import VectorIndexOperator
     from airflow_provider_mlops.vector import PrecomputedVectors, VectorIndex
 
-    _connection(http, grpc)
+    os.environ["AIRFLOW_CONN_WEAVIATE_DEFAULT"] = airflow_connection(http, grpc)
     index = VectorIndex(
         "Whole",
         embedder=PrecomputedVectors(DIMENSION),
@@ -175,8 +207,9 @@ def installed_provider() -> bool:
     return done.returncode == 0
 
 
-def _connection(http: int, grpc: int) -> None:
-    os.environ["AIRFLOW_CONN_WEAVIATE_DEFAULT"] = json.dumps(
+def airflow_connection(http: int, grpc: int) -> str:
+    """The server as a connection of Airflow, which the official provider and ours both understand."""
+    return json.dumps(
         {"conn_type": "weaviate", "host": "127.0.0.1", "port": http,
          "extra": {"grpc_host": "127.0.0.1", "grpc_port": grpc}}
     )  # fmt: skip
