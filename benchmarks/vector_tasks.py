@@ -1,13 +1,13 @@
 """What it takes as tasks of Airflow to bring Parquet files into Weaviate: with our operator, and the official ones.
 
-    python benchmarks/vector_tasks.py [--objects 20000] [--runs 2] [--json FILE]
+    python benchmarks/vector_tasks.py [--objects 20000] [--corpus usual] [--runs 2] [--json FILE]
 
 Each way is a DAG that ``airflow dags test`` runs (benchmarks/_dags/parquet_to_weaviate.py). The official operators get their
 data from a task before them, as in their guide: a list of dictionaries or a frame, which Airflow hands over as an XCom.
 Ours is told where the files are; what it takes includes that every object is looked up by its vector, that the contents
 are compared with the source, and that readers are switched over.
 
-The objects are those that vector_ingest.py calls usual; the best of the runs counts. It needs the tests' Weaviate
+The objects are those of vector_ingest.py; the best of the runs counts. It needs the tests' Weaviate
 (``make servers``), and the official provider in ``build/benchmarks/peers``, where it is installed.
 """
 
@@ -55,7 +55,7 @@ def seconds(home: Path, dag: str) -> dict[str, float]:
         database.close()
 
 
-def report(count: int, runs: int) -> list[Figure]:
+def report(count: int, corpus: str, runs: int) -> list[Figure]:
     provider = installed_provider()
     dags = ["ours", *(OFFICIAL if provider else ())]
     best: dict[str, dict[str, float]] = {}
@@ -64,19 +64,20 @@ def report(count: int, runs: int) -> list[Figure]:
             return []
         home, source = Path(folder, "airflow"), Path(folder, "source")
         source.mkdir()
-        CORPORA["usual"].write_parquet(source, count)
+        CORPORA[corpus].write_parquet(source, count)
         os.environ |= {
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
             "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "_dags"),
             "AIRFLOW_CONN_WEAVIATE_DEFAULT": airflow_connection(**ports),
             "BENCHMARK_SOURCE": str(source),
+            "BENCHMARK_CORPUS": corpus,
         }
         airflow("db", "migrate")
         for number in range(runs):
             for dag in dags if number % 2 == 0 else reversed(dags):
                 print(f"  {dag} ...", file=sys.stderr, flush=True)
-                fresh_collection(ports, "hnsw", "usual")
+                fresh_collection(ports, "hnsw", corpus)
                 airflow("dags", "test", dag)
                 took = seconds(home, dag)
                 if dag != "ours":
@@ -109,9 +110,12 @@ def figures(best: dict[str, dict[str, float]], count: int) -> list[Figure]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--objects", type=int, default=20_000, help="objects per way (default: 20000)")
+    parser.add_argument(
+        "--corpus", choices=CORPORA, default="usual", help="what they are like (default: usual)"
+    )
     parser.add_argument("--runs", type=int, default=2, help="runs of each way (default: 2)")
     args = parser.parse_args()
-    if found := report(args.objects, args.runs):
+    if found := report(args.objects, args.corpus, args.runs):
         finish("vector_tasks", found, args.json)
 
 

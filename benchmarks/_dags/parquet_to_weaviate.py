@@ -22,7 +22,7 @@ airflow.providers.__path__.append(str(PEERS / "airflow" / "providers"))
 sys.path.append(str(PEERS))
 
 SOURCE = os.environ["BENCHMARK_SOURCE"]
-USUAL = {"schedule": None, "start_date": datetime(2026, 1, 1), "catchup": False}
+SETTINGS = {"schedule": None, "start_date": datetime(2026, 1, 1), "catchup": False}
 
 
 @task
@@ -38,13 +38,13 @@ def read(form: str) -> Any:
     return frame.to_dict("records")
 
 
-with DAG("ours", **USUAL):
+with DAG("ours", **SETTINGS):
     VectorIndexOperator(
         task_id="write",
         index=VectorIndex(
             "Whole",
             embedder=PrecomputedVectors(DIMENSION),
-            properties=CORPORA["usual"].properties,
+            properties=CORPORA[os.environ["BENCHMARK_CORPUS"]].properties,
             backend="weaviate",
         ),
         source=f"{SOURCE}/*.parquet",
@@ -64,13 +64,13 @@ if (PEERS / "airflow" / "providers" / "weaviate").is_dir():
         "vector_col": "vector",
     }
 
-    with DAG("list", **USUAL):
+    with DAG("list", **SETTINGS):
         WeaviateIngestOperator(input_data=read("list"), **given)
 
-    with DAG("frame", **USUAL):
+    with DAG("frame", **SETTINGS):
         WeaviateIngestOperator(input_data=read("frame"), **given)
 
-    with DAG("documents", **USUAL):
+    with DAG("documents", **SETTINGS):
         WeaviateDocumentIngestOperator(
             input_data=read("frame"), document_column="doc", existing="replace", **given
         )
